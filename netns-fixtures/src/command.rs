@@ -1,0 +1,9 @@
+//! The commands, and what they share.
+
+pub mod demo;
+pub mod dist;
+pub mod shell;
+
+mod build;
+mod elf;
+mod screen;

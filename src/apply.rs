@@ -1,0 +1,250 @@
+//! Carries steps out. The only caller of what changes the kernel; it decides nothing but how.
+
+pub mod journal;
+
+use std::collections::HashMap;
+use std::fmt;
+
+use crate::addr::Family;
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::ident::IfName;
+use crate::kernel::conntrack::{self, Flow};
+use crate::kernel::link::{self, Link};
+use crate::kernel::nfnetlink::Nfnetlink;
+use crate::kernel::reclaim::Deletion;
+use crate::kernel::rtnl::Rtnl;
+use crate::kernel::{address, netns, nftables, route, sysctl};
+use crate::nft;
+use crate::plan::{self, FlowKey, Label, Side, Step, Veth};
+use crate::request::Sysctl;
+use crate::ruleset::{self, Element};
+use crate::target::{Target, TargetName};
+
+/// The container's side, while it can be reached.
+pub struct Container<'a> {
+    /// rtnetlink in the container's namespace.
+    pub rtnl: Rtnl,
+    /// The namespace.
+    pub target: &'a Target,
+}
+
+impl<'a> Container<'a> {
+    /// Connects to the container's namespace.
+    pub fn open(target: &'a Target) -> Result<Self> {
+        Ok(Self { rtnl: Rtnl::over(netns::duplicate(target.route_socket())?), target })
+    }
+}
+
+/// Carries steps out on both sides.
+pub struct Executor<'a> {
+    pub(crate) host: &'a Host,
+    pub(crate) container: Option<Container<'a>>,
+    name: &'a TargetName,
+    indexes: HashMap<(Side, IfName), u32>,
+}
+
+/// A step in words, made only when something has to be said.
+pub struct Shown<'a> {
+    step: &'a Step,
+    target: &'a TargetName,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.step {
+            Step::InstallRuleset => f.write_str("nft -f - (the static rules)"),
+            step => f.write_str(&plan::lines(step, self.target).join("; ")),
+        }
+    }
+}
+
+impl<'a> Executor<'a> {
+    /// An executor. Without a container, steps on its side fail as if everything there were gone.
+    #[must_use]
+    pub fn new(host: &'a Host, container: Option<Container<'a>>, name: &'a TargetName) -> Self {
+        Self { host, container, name, indexes: HashMap::new() }
+    }
+
+    /// Makes one change.
+    pub async fn apply(&mut self, step: &Step) -> Result<()> {
+        let shown = Shown { step, target: self.name };
+        match step {
+            Step::InstallRuleset => nft::load(ruleset::TEXT),
+            Step::RemoveRuleset => nftables::remove_table(&self.host.nft),
+            Step::WriteSysctl { side, sysctl } => self.write_sysctl(*side, sysctl),
+            Step::AddBridge { name, mac, mtu } => link::add_bridge(&self.host.rtnl, name, *mac, *mtu, &shown).await,
+            Step::AddVeth(veth) => self.add_veth(veth, &shown).await,
+            Step::DeleteVeth(label) => self.delete_link(label, &shown).await,
+            Step::DeleteBridge(label) => self.delete_bridge(label, &shown).await,
+            Step::SetUp { side, name, alias } => {
+                let (rtnl, index) = self.link(*side, name).await?;
+                link::set_up(&rtnl, index, alias.as_deref(), &shown).await
+            }
+            Step::SetDown { side, name } => {
+                let (rtnl, index) = self.link(*side, name).await?;
+                link::set_down(&rtnl, index, &shown).await
+            }
+            Step::AddAddress { side, name, address, connected } => {
+                let (rtnl, index) = self.link(*side, name).await?;
+                address::add(&rtnl, index, *address, *connected, &shown).await
+            }
+            Step::DeleteAddress { side, name, address } => {
+                let (rtnl, index) = self.link(*side, name).await?;
+                address::delete(&rtnl, index, *address, &shown).await
+            }
+            Step::AddRoute(route) => {
+                let (rtnl, index) = self.link(route.side, &route.name).await?;
+                route::add(&rtnl, index, route, &shown).await
+            }
+            Step::AddElements(elements) => nftables::add(&self.host.nft, elements, &shown),
+            Step::DeleteElements(elements) => delete_elements(&self.host.nft, elements, &shown),
+            Step::FlushFlows(keys) => flush(self.host, keys).await,
+        }
+    }
+
+    /// Takes something back. That it is gone already is success.
+    pub async fn undo(&mut self, step: &Step) -> Result<()> {
+        match self.apply(step).await {
+            Err(e) if e.is_gone() => Ok(()),
+            other => other,
+        }
+    }
+
+    pub(crate) fn side(&self, side: Side) -> Result<&Rtnl> {
+        match (side, &self.container) {
+            (Side::Host, _) => Ok(&self.host.rtnl),
+            (Side::Container, Some(container)) => Ok(&container.rtnl),
+            (Side::Container, None) => Err(Error::kernel(format!("enter {}", self.name), libc::ENOENT, None)),
+        }
+    }
+
+    /// A link's index, asked for once.
+    async fn link(&mut self, side: Side, name: &IfName) -> Result<(Rtnl, u32)> {
+        let rtnl = self.side(side)?.clone();
+        let key = (side, name.clone());
+        if let Some(index) = self.indexes.get(&key) {
+            return Ok((rtnl, *index));
+        }
+        let link = link::by_name(&rtnl, name).await?;
+        let index = link.ok_or_else(|| Error::kernel(format!("ip link show {name}"), libc::ENODEV, None))?.index;
+        self.indexes.insert(key, index);
+        Ok((rtnl, index))
+    }
+
+    async fn add_veth(&mut self, veth: &Veth, shown: &Shown<'_>) -> Result<()> {
+        let master = match &veth.bridge {
+            Some(bridge) => Some(self.link(Side::Host, bridge).await?.1),
+            None => None,
+        };
+        let Some(container) = &self.container else {
+            return self.side(Side::Container).map(drop);
+        };
+        link::add_veth(&self.host.rtnl, veth, container.target.netns(), master, shown).await?;
+        self.indexes.insert((Side::Host, veth.host.clone()), veth.host_index);
+        Ok(())
+    }
+
+    /// Returns when the name, the other end, the addresses and the routes are gone, not when the
+    /// kernel has freed the memory.
+    async fn delete_link(&mut self, label: &Label, shown: &Shown<'_>) -> Result<()> {
+        self.indexes.clear();
+        let Some(link) = link::by_name(&self.host.rtnl, &label.name).await?.filter(|link| is_labelled(link, label)) else {
+            return Ok(());
+        };
+        let deletion = Deletion::begin(link.index, shown.to_string())?;
+        // The kernel answers while it holds the same lock that the deletion holds until all
+        // that can be seen is gone, so this hardly ever asks twice.
+        while link::by_index(&self.host.rtnl, link.index).await?.is_some() {
+            if let Some(refusal) = deletion.refusal() {
+                return Err(refusal);
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    async fn delete_bridge(&mut self, label: &Label, shown: &Shown<'_>) -> Result<()> {
+        let bridge = link::by_name(&self.host.rtnl, &label.name).await?;
+        let Some(bridge) = bridge.filter(|bridge| is_labelled(bridge, label)) else {
+            return Ok(());
+        };
+        let links = link::all(&self.host.rtnl).await?;
+        // Somebody made it theirs: taking it away would cut them off.
+        match links.iter().any(|link| link.master == Some(bridge.index)) {
+            true => Ok(()),
+            false => self.delete_link(label, shown).await,
+        }
+    }
+
+    fn write_sysctl(&self, side: Side, sysctl: &Sysctl) -> Result<()> {
+        let Sysctl { key, value } = sysctl;
+        match (side, &self.container) {
+            (Side::Host, _) => sysctl::write(key, value),
+            (Side::Container, Some(container)) => {
+                netns::visit(container.target.netns(), || sysctl::write(key, value)).flatten()
+            }
+            (Side::Container, None) => self.side(side).map(drop),
+        }
+    }
+}
+
+/// The label proves that a link of the expected name is the one that netup made: the alias once it
+/// is set up, the derived hardware address before that.
+fn is_labelled(link: &Link, label: &Label) -> bool {
+    link.alias.as_deref() == Some(&label.alias) || link.mac == label.mac.octets()
+}
+
+/// Deletes in one transaction, as the record says what exists. If the kernel finds something
+/// missing, because somebody flushed it or a crash came before it, what is left goes one by one.
+fn delete_elements(nft: &Nfnetlink, elements: &[Element], shown: &Shown<'_>) -> Result<()> {
+    match nftables::delete(nft, elements, shown) {
+        Err(e) if e.is_gone() => {
+            for element in elements {
+                // Another attachment may have the key by now.
+                if is_stored(nft, element)? {
+                    nftables::delete(nft, std::slice::from_ref(element), shown).or_else(gone_ok)?;
+                }
+            }
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn gone_ok(error: Error) -> Result<()> {
+    if error.is_gone() { Ok(()) } else { Err(error) }
+}
+
+/// Whether the kernel holds exactly this element.
+pub fn is_stored(nft: &Nfnetlink, element: &Element) -> Result<bool> {
+    let stored = nftables::stored(nft, element)?;
+    Ok(stored.is_some_and(|data| element.data().is_none_or(|expected| expected == data)))
+}
+
+/// Forgets flows to the published port that were not redirected, and those that lead to the
+/// container. Flows of others that merely pass through, to the same port elsewhere, stay.
+async fn flush(host: &Host, keys: &[FlowKey]) -> Result<()> {
+    for family in [Family::V4, Family::V6] {
+        let keys: Vec<&FlowKey> = keys.iter().filter(|key| Family::of(key.ip) == family).collect();
+        let Some(protocol) = keys.first().map(|key| key.protocol) else { continue };
+        for flow in conntrack::flows(&host.nft, family, protocol)? {
+            if keys.iter().any(|key| concerns(key, &flow)) && leads_here(host, &keys, &flow).await? {
+                conntrack::forget(&host.nft, &flow)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn concerns(key: &FlowKey, flow: &Flow) -> bool {
+    flow.port == key.host_port && key.host_ip.is_none_or(|ip| ip == flow.destination)
+}
+
+async fn leads_here(host: &Host, keys: &[&FlowKey], flow: &Flow) -> Result<bool> {
+    if keys.iter().any(|key| key.ip == flow.answered_by) {
+        return Ok(true);
+    }
+    let entry = route::lookup(&host.rtnl, flow.destination).await?;
+    Ok(entry.is_some_and(|entry| entry.local))
+}

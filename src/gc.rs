@@ -1,0 +1,35 @@
+//! Clearing away what containers left that ended without `down`, and what crashes left. Only in
+//! the state of the caller's own network namespace.
+
+use crate::detach;
+use crate::error::Result;
+use crate::host::Host;
+use crate::outcome::Collected;
+
+/// Takes down every attachment whose link is gone or that a crash left half-made, and frees
+/// addresses that nobody owns. It goes on past failures and reports them.
+///
+/// # Errors
+/// If the state folder cannot be read at all.
+pub async fn collect_garbage() -> Result<Collected> {
+    collect(&Host::open()?).await
+}
+
+/// As [`collect_garbage`], with connections that are open already. Attachments that another call
+/// is at work on are left alone.
+pub async fn collect(host: &Host) -> Result<Collected> {
+    let mut collected = Collected::default();
+    for id in host.state.attachment_ids()? {
+        match detach::clear_if_dead(host, &id, None).await {
+            Ok(true) => collected.removed.push(id),
+            Ok(false) => {}
+            Err(e) => collected.failed.push((id, e)),
+        }
+    }
+    for (ip, owner) in host.state.claims()? {
+        if host.state.record(&owner)?.is_none() {
+            detach::clear_if_dead(host, &owner, Some(ip)).await?;
+        }
+    }
+    Ok(collected)
+}

@@ -1,0 +1,164 @@
+//! Links: veth pairs, bridges, and what they are now.
+
+use std::fmt::Display;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+};
+use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
+
+use crate::error::Result;
+use crate::ident::{IfName, Mac};
+use crate::kernel::rtnl::Rtnl;
+use crate::plan::step::Veth;
+
+/// What a link is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its index, by which it is addressed from here on.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// `veth`, `bridge`, …; physical devices have none.
+    pub kind: Option<String>,
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Its hardware address.
+    pub mac: Vec<u8>,
+    /// The index, in its own namespace, of a veth's other end.
+    pub peer: Option<u32>,
+    /// The bridge that it is a port of.
+    pub master: Option<u32>,
+    /// The label.
+    pub alias: Option<String>,
+}
+
+/// The link of this name; `None` if there is none.
+pub async fn by_name(rtnl: &Rtnl, name: &IfName) -> Result<Option<Link>> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_string()));
+    get(rtnl, message, format!("ip link show {name}")).await
+}
+
+/// The link of this index; `None` if there is none.
+pub async fn by_index(rtnl: &Rtnl, index: u32) -> Result<Option<Link>> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    get(rtnl, message, format!("ip link show index {index}")).await
+}
+
+async fn get(rtnl: &Rtnl, mut message: LinkMessage, operation: String) -> Result<Option<Link>> {
+    // Without the counters the answer is a third as long.
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    match rtnl.get(RouteNetlinkMessage::GetLink(message), operation).await {
+        Ok(Some(RouteNetlinkMessage::NewLink(link))) => Ok(Some(facts(link))),
+        Ok(_) => Ok(None),
+        Err(e) if e.is_gone() => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Every link of the namespace.
+pub async fn all(rtnl: &Rtnl) -> Result<Vec<Link>> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    let links = rtnl.dump(RouteNetlinkMessage::GetLink(message), "ip link show").await?;
+    let link = |message| match message {
+        RouteNetlinkMessage::NewLink(link) => Some(facts(link)),
+        _ => None,
+    };
+    Ok(links.into_iter().filter_map(link).collect())
+}
+
+fn facts(message: LinkMessage) -> Link {
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        kind: None,
+        up: message.header.flags.contains(LinkFlags::Up),
+        mtu: 0,
+        mac: Vec::new(),
+        peer: None,
+        master: None,
+        alias: None,
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Address(mac) => link.mac = mac,
+            LinkAttribute::Link(index) => link.peer = Some(index),
+            LinkAttribute::Controller(index) => link.master = Some(index),
+            LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+            LinkAttribute::LinkInfo(infos) => link.kind = infos.into_iter().find_map(kind),
+            _ => {}
+        }
+    }
+    link
+}
+
+fn kind(info: LinkInfo) -> Option<String> {
+    match info {
+        LinkInfo::Kind(kind) => Some(kind.to_string()),
+        _ => None,
+    }
+}
+
+/// Creates a veth pair with its far end directly in the other namespace: a link that is moved
+/// there afterwards costs 12 to 24 ms, since the move waits for RCU.
+///
+/// Both ends stay down. `IFF_UP` on the far end fails with ENOTCONN, as it is not linked yet; and
+/// the near end must not be up before it has been told to ignore router advertisements.
+pub async fn add_veth(rtnl: &Rtnl, veth: &Veth, netns: BorrowedFd<'_>, master: Option<u32>, operation: &impl Display) -> Result<()> {
+    let far = end(LinkUnspec::new_with_name(veth.container.as_str()), veth.container_mac, veth.mtu)
+        .setns_by_fd(netns.as_raw_fd())
+        .build();
+    let near = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+        .name(veth.host.as_str())
+        .index(veth.host_index)
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(far)));
+    let near = end(near, veth.host_mac, veth.mtu);
+    let near = match master {
+        Some(index) => near.controller(index),
+        None => near,
+    };
+    create(rtnl, near.build(), operation).await
+}
+
+fn end<T>(builder: LinkMessageBuilder<T>, mac: Mac, mtu: Option<u32>) -> LinkMessageBuilder<T> {
+    let builder = builder.address(mac.octets().to_vec());
+    match mtu {
+        Some(mtu) => builder.mtu(mtu),
+        None => builder,
+    }
+}
+
+/// Creates a bridge, down.
+pub async fn add_bridge(rtnl: &Rtnl, name: &IfName, mac: Mac, mtu: Option<u32>, operation: &impl Display) -> Result<()> {
+    create(rtnl, end(LinkBridge::new(name.as_str()), mac, mtu).build(), operation).await
+}
+
+async fn create(rtnl: &Rtnl, message: LinkMessage, operation: &impl Display) -> Result<()> {
+    rtnl.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL, operation).await
+}
+
+/// Sets a link up, and labels it if asked.
+pub async fn set_up(rtnl: &Rtnl, index: u32, alias: Option<&str>, operation: &impl Display) -> Result<()> {
+    let builder = LinkUnspec::new_with_index(index).up();
+    let builder = match alias {
+        Some(alias) => builder.alias(alias),
+        None => builder,
+    };
+    rtnl.change(RouteNetlinkMessage::SetLink(builder.build()), 0, operation).await
+}
+
+/// Sets a link down.
+pub async fn set_down(rtnl: &Rtnl, index: u32, operation: &impl Display) -> Result<()> {
+    let message = LinkUnspec::new_with_index(index).down().build();
+    rtnl.change(RouteNetlinkMessage::SetLink(message), 0, operation).await
+}

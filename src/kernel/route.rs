@@ -1,0 +1,157 @@
+//! Routes: adding them, and asking which entry an address falls under.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::route::{
+    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use crate::addr::{Family, Prefix};
+use crate::error::Result;
+use crate::kernel::rtnl::Rtnl;
+use crate::plan::step::Route;
+
+/// An entry of the routing table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Where to.
+    pub destination: Prefix,
+    /// The next hop.
+    pub via: Option<IpAddr>,
+    /// The outgoing link's index.
+    pub link: Option<u32>,
+    /// Whether it is one of the host's own addresses.
+    pub local: bool,
+    /// Whether it was learnt from a router advertisement.
+    pub advertised: bool,
+    /// The metric.
+    pub metric: Option<u32>,
+    /// The MTU that the route itself sets, in bytes.
+    pub mtu: Option<u32>,
+}
+
+/// Adds a route.
+pub async fn add(rtnl: &Rtnl, index: u32, route: &Route, operation: &impl Display) -> Result<()> {
+    let message = RouteNetlinkMessage::NewRoute(message(index, route));
+    rtnl.change(message, NLM_F_CREATE | NLM_F_EXCL, operation).await
+}
+
+fn message(index: u32, route: &Route) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(route.destination.family());
+    message.header.destination_prefix_length = route.destination.len();
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Static;
+    message.header.kind = RouteType::Unicast;
+    // IPv6 ignores the scope. IPv4 wants to know that a next hop is on the link itself.
+    message.header.scope = match route.via {
+        Some(_) => RouteScope::Universe,
+        None => RouteScope::Link,
+    };
+    let attributes = &mut message.attributes;
+    if !route.destination.is_default() {
+        attributes.push(RouteAttribute::Destination(route.destination.network().into()));
+    }
+    attributes.push(RouteAttribute::Oif(index));
+    attributes.extend(route.via.map(|ip| RouteAttribute::Gateway(ip.into())));
+    attributes.extend(route.source.map(|ip| RouteAttribute::PrefSource(ip.into())));
+    attributes.extend(route.metric.map(RouteAttribute::Priority));
+    message
+}
+
+/// The entry that decides where packets to `ip` go; `None` if they go nowhere.
+///
+/// This is one look-up, whatever the table holds. `RTM_F_FIB_MATCH` gives the entry itself instead
+/// of the resolved route (IPv4 since 4.13, IPv6 since 4.14).
+pub async fn lookup(rtnl: &Rtnl, ip: IpAddr) -> Result<Option<Entry>> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(Family::of(ip));
+    message.header.destination_prefix_length = Family::of(ip).bits();
+    message.header.flags = RouteFlags::FibMatch;
+    message.attributes.push(RouteAttribute::Destination(ip.into()));
+    let request = RouteNetlinkMessage::GetRoute(message);
+    match rtnl.get(request, format!("ip route get fibmatch {ip}")).await {
+        Ok(Some(RouteNetlinkMessage::NewRoute(route))) => Ok(entry(route)),
+        Ok(_) => Ok(None),
+        Err(e) if unreachable(e.errno()) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// No route, or a route that says so (unreachable, prohibit, blackhole), or no such family.
+fn unreachable(errno: Option<i32>) -> bool {
+    matches!(
+        errno,
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES | libc::EINVAL | libc::EOPNOTSUPP | libc::EAFNOSUPPORT)
+    )
+}
+
+/// Every route of the main table in one family.
+pub async fn all(rtnl: &Rtnl, of: Family) -> Result<Vec<Entry>> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(of);
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    let request = RouteNetlinkMessage::GetRoute(message);
+    let found = rtnl.dump(request, format!("ip route show ({of})")).await?;
+    let of_message = |message| match message {
+        RouteNetlinkMessage::NewRoute(route) => entry(route),
+        _ => None,
+    };
+    Ok(found.into_iter().filter_map(of_message).collect())
+}
+
+fn entry(message: RouteMessage) -> Option<Entry> {
+    let of = match message.header.address_family {
+        AddressFamily::Inet => Family::V4,
+        AddressFamily::Inet6 => Family::V6,
+        _ => return None,
+    };
+    let mut entry = Entry {
+        destination: of.default_prefix(),
+        via: None,
+        link: None,
+        local: message.header.kind == RouteType::Local,
+        advertised: message.header.protocol == RouteProtocol::Ra,
+        metric: None,
+        mtu: None,
+    };
+    for attribute in message.attributes {
+        match attribute {
+            RouteAttribute::Destination(ip) => {
+                entry.destination = Prefix::observed(ip_of(&ip)?, message.header.destination_prefix_length)?;
+            }
+            RouteAttribute::Gateway(ip) => entry.via = ip_of(&ip),
+            RouteAttribute::Oif(index) => entry.link = Some(index),
+            RouteAttribute::Priority(metric) => entry.metric = Some(metric),
+            RouteAttribute::Metrics(metrics) => entry.mtu = metrics.iter().find_map(mtu_of),
+            _ => {}
+        }
+    }
+    Some(entry)
+}
+
+fn mtu_of(metric: &RouteMetric) -> Option<u32> {
+    match metric {
+        RouteMetric::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    }
+}
+
+fn ip_of(address: &netlink_packet_route::route::RouteAddress) -> Option<IpAddr> {
+    use netlink_packet_route::route::RouteAddress;
+    match address {
+        RouteAddress::Inet(ip) => Some((*ip).into()),
+        RouteAddress::Inet6(ip) => Some((*ip).into()),
+        _ => None,
+    }
+}
+
+fn family(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    }
+}

@@ -1,0 +1,237 @@
+//! Looks at the kernel, as far as one request needs it, and changes nothing. Only single look-ups:
+//! the cost is the same however many attachments exist.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::addr::{Family, HostAddr};
+use crate::error::Result;
+use crate::host::Host;
+use crate::ident::IfName;
+use crate::kernel::nftables::{self, Table};
+use crate::kernel::route::Entry;
+use crate::kernel::rtnl::Rtnl;
+use crate::kernel::{address, link, netns, route, sockets, sysctl};
+use crate::plan::{self, ForwardingOff, Observed, ObservedBridge, Reached, TakenPort, Wanted};
+use crate::publish::Protocol;
+use crate::request::{Sysctl, SysctlKey, Topology};
+use crate::ruleset::{Element, PublishedPort, address_of_data};
+use crate::target::Target;
+
+/// The snapshot for one request.
+pub async fn observe(host: &Host, container: &Rtnl, target: &Target, wanted: &Wanted<'_>) -> Result<Observed> {
+    let network = wanted.network;
+    let ipv6 = sysctl::read(&SysctlKey::known("net/ipv6/conf/all/forwarding"))?;
+    let bridge = match &network.topology {
+        Topology::Routed => None,
+        Topology::Bridge(name) => bridge(host, name).await?,
+    };
+    let mut observed = Observed {
+        ruleset: nftables::table(&host.nft)? == Table::Current,
+        ipv6: ipv6.is_some(),
+        host_link_exists: link::by_name(&host.rtnl, &host_ifname(wanted)).await?.is_some(),
+        bridge,
+        ..Observed::default()
+    };
+    if network.mtu.is_none() && observed.bridge.is_none() {
+        observed.uplink_mtu = uplink_mtu(&host.rtnl, network.has(Family::V4)).await?;
+    }
+    forwarding(&host.rtnl, &mut observed, wanted, ipv6.as_deref()).await?;
+    observe_container(container, target, wanted, &mut observed).await?;
+    observed.reached = reached(host, wanted).await?;
+    observed.taken_ports = taken_ports(host, wanted)?;
+    Ok(observed)
+}
+
+fn host_ifname(wanted: &Wanted<'_>) -> IfName {
+    wanted.network.host_ifname.clone().unwrap_or_else(|| wanted.id.host_ifname())
+}
+
+async fn observe_container(rtnl: &Rtnl, target: &Target, wanted: &Wanted<'_>, observed: &mut Observed) -> Result<()> {
+    observed.container_link_exists = link::by_name(rtnl, &wanted.id.ifname).await?.is_some();
+    observed.loopback_up = link::by_name(rtnl, &IfName::loopback()).await?.is_some_and(|lo| lo.up);
+    let network = wanted.network;
+    if !network.has(Family::V6) && network.sysctls.is_empty() {
+        return Ok(());
+    }
+    let disabled = ["all", "default"].map(|link| SysctlKey::of_link(Family::V6, link, "disable_ipv6"));
+    let read = || {
+        let off = |key| Ok(sysctl::read(key)?.as_deref() == Some("1"));
+        let disabled = disabled.iter().map(off).collect::<Result<Vec<bool>>>()?.contains(&true);
+        let present = |s: &Sysctl| Ok(sysctl::read(&s.key)?.map(|value| (s.key.clone(), value)));
+        let values = network.sysctls.iter().filter_map(|s| present(s).transpose()).collect::<Result<_>>()?;
+        Ok((disabled, values))
+    };
+    (observed.container_ipv6_disabled, observed.container_sysctls) = netns::visit(target.netns(), read).flatten()?;
+    Ok(())
+}
+
+/// The MTU of the link of the host's default route.
+///
+/// The look-ups are for addresses that RFC 5737 and RFC 3849 reserve for documentation: nobody has
+/// a route to them but the default one. On a machine that does use one of them another is tried.
+async fn uplink_mtu(rtnl: &Rtnl, v4: bool) -> Result<Option<u32>> {
+    let probes_v4 = [[203, 0, 113, 1], [198, 51, 100, 1], [192, 0, 2, 1]].map(|o| IpAddr::V4(Ipv4Addr::from(o)));
+    let probe_v6 = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1));
+    let v4_first = probes_v4.into_iter().chain([probe_v6]);
+    let v6_first = [probe_v6].into_iter().chain(probes_v4);
+    let probes: Vec<IpAddr> = if v4 { v4_first.collect() } else { v6_first.collect() };
+    for probe in probes {
+        if let Some(entry) = route::lookup(rtnl, probe).await?.filter(|entry| entry.destination.is_default()) {
+            return mtu_of(rtnl, &entry).await;
+        }
+    }
+    Ok(None)
+}
+
+async fn mtu_of(rtnl: &Rtnl, entry: &Entry) -> Result<Option<u32>> {
+    let link = match entry.link {
+        Some(index) => link::by_index(rtnl, index).await?.map(|link| link.mtu),
+        None => None,
+    };
+    Ok(entry.mtu.or(link))
+}
+
+async fn forwarding(rtnl: &Rtnl, observed: &mut Observed, wanted: &Wanted<'_>, v6: Option<&str>) -> Result<()> {
+    if wanted.network.has(Family::V4) {
+        let v4 = sysctl::read(&SysctlKey::known("net/ipv4/ip_forward"))?;
+        if v4.as_deref() == Some("0") {
+            observed.forwarding_off.insert(Family::V4, forwarding_off_v4()?);
+        }
+    }
+    if wanted.network.has(Family::V6) && v6 == Some("0") {
+        observed.forwarding_off.insert(Family::V6, forwarding_off_v6(rtnl).await?);
+    }
+    Ok(())
+}
+
+/// Switching forwarding overwrites the switch of each link, and `accept_redirects`
+/// (`inet_forward_change`, net/ipv4/devinet.c).
+fn forwarding_off_v4() -> Result<ForwardingOff> {
+    let mut restore = forwarding_links(Family::V4)?;
+    let key = SysctlKey::of_link(Family::V4, "all", "accept_redirects");
+    restore.extend(sysctl::read(&key)?.map(|value| Sysctl { key, value }));
+    Ok(ForwardingOff { restore, advertised_links: Vec::new() })
+}
+
+async fn forwarding_off_v6(rtnl: &Rtnl) -> Result<ForwardingOff> {
+    let mut advertised_links = Vec::new();
+    for index in advertised(rtnl).await? {
+        let Some(link) = link::by_index(rtnl, index).await? else { continue };
+        let accepts = sysctl::read(&SysctlKey::of_link(Family::V6, &link.name, "accept_ra"))?;
+        if accepts.as_deref() == Some("1") {
+            advertised_links.push(link.name.parse()?);
+        }
+    }
+    Ok(ForwardingOff { restore: forwarding_links(Family::V6)?, advertised_links })
+}
+
+/// The links by which routes were learnt from router advertisements.
+async fn advertised(rtnl: &Rtnl) -> Result<Vec<u32>> {
+    let routes = route::all(rtnl, Family::V6).await?;
+    let mut links: Vec<u32> = routes.iter().filter(|entry| entry.advertised).filter_map(|entry| entry.link).collect();
+    links.sort_unstable();
+    links.dedup();
+    Ok(links)
+}
+
+/// The links that forward although the family as a whole does not.
+fn forwarding_links(family: Family) -> Result<Vec<Sysctl>> {
+    let folder = if family == Family::V4 { "net/ipv4/conf" } else { "net/ipv6/conf" };
+    let mut found = Vec::new();
+    for link in sysctl::children(folder)?.into_iter().filter(|link| link != "all") {
+        let key = SysctlKey::of_link(family, &link, "forwarding");
+        if sysctl::read(&key)?.as_deref() == Some("1") {
+            found.push(Sysctl { key, value: "1".to_owned() });
+        }
+    }
+    Ok(found)
+}
+
+async fn bridge(host: &Host, name: &IfName) -> Result<Option<ObservedBridge>> {
+    let Some(link) = link::by_name(&host.rtnl, name).await? else {
+        return Ok(None);
+    };
+    let record = host.state.bridge(name)?;
+    let localnet = sysctl::read(&SysctlKey::of_link(Family::V4, name.as_str(), "route_localnet"))?;
+    Ok(Some(ObservedBridge {
+        is_bridge: link.kind.as_deref() == Some("bridge"),
+        ours: record.is_some_and(|record| record.ours),
+        up: link.up,
+        mtu: link.mtu,
+        addresses: address::of_link(&host.rtnl, link.index).await?,
+        in_ruleset: nftables::stored(&host.nft, &Element::Link(name.clone()))?.is_some()
+            && nftables::stored(&host.nft, &Element::Hairpin(name.clone()))?.is_some(),
+        route_localnet: localnet.as_deref() == Some("1"),
+    }))
+}
+
+/// The routing entry for each address, and for each gateway that it may get.
+async fn reached(host: &Host, wanted: &Wanted<'_>) -> Result<Vec<Reached>> {
+    let defaults = wanted.addresses.iter().map(|address| address.default_gateway());
+    let mut ips: Vec<IpAddr> = wanted.addresses.iter().map(|address: &HostAddr| address.ip()).collect();
+    ips.extend(wanted.network.gateways.iter().copied().chain(defaults));
+    ips.sort_unstable();
+    ips.dedup();
+    let mut found = Vec::new();
+    for ip in ips {
+        if let Some(entry) = route::lookup(&host.rtnl, ip).await? {
+            found.push(reached_by(host, ip, entry).await?);
+        }
+    }
+    Ok(found)
+}
+
+async fn reached_by(host: &Host, ip: IpAddr, entry: Entry) -> Result<Reached> {
+    let link = match entry.link {
+        // Only where it matters: a route by a next hop is nobody's segment.
+        Some(index) if entry.via.is_none() => link::by_index(&host.rtnl, index).await?.map(|link| link.name),
+        _ => None,
+    };
+    Ok(Reached { ip, destination: entry.destination, link, local: entry.local, via: entry.via })
+}
+
+/// Ports that another attachment has, or that a process of the host listens on.
+fn taken_ports(host: &Host, wanted: &Wanted<'_>) -> Result<Vec<TakenPort>> {
+    let ports = plan::published(&wanted.network.publish, wanted.addresses);
+    let mut taken = Vec::new();
+    for port in &ports {
+        if let Some(by) = published_by(host, *port)? {
+            taken.push(TakenPort { port: *port, by });
+        }
+    }
+    for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
+        let of_protocol: Vec<&PublishedPort> = ports.iter().filter(|port| port.protocol == protocol).collect();
+        if !of_protocol.is_empty() {
+            taken.extend(listened_on(protocol, &of_protocol)?);
+        }
+    }
+    Ok(taken)
+}
+
+/// Who has a port's key in the maps.
+pub fn published_by(host: &Host, port: PublishedPort) -> Result<Option<String>> {
+    let Some(data) = nftables::stored(&host.nft, &Element::Publish(port))? else {
+        return Ok(None);
+    };
+    let Some(ip) = address_of_data(&data) else {
+        return Ok(Some("an element of table netup that netup did not write".to_owned()));
+    };
+    let owner = host.state.owner(ip)?;
+    Ok(Some(owner.map_or_else(|| format!("{ip}"), |owner| format!("{owner} ({ip})"))))
+}
+
+fn listened_on(protocol: Protocol, ports: &[&PublishedPort]) -> Result<Vec<TakenPort>> {
+    let listeners = sockets::listeners(protocol)?;
+    let mut taken = Vec::new();
+    for port in ports {
+        let family = Family::of(port.ip);
+        let holder = listeners.iter().find(|l| l.port == port.host_port && l.takes(family, port.host_ip));
+        taken.extend(holder.map(|listener| TakenPort { port: **port, by: described(listener) }));
+    }
+    Ok(taken)
+}
+
+fn described(listener: &sockets::Listener) -> String {
+    let process = sockets::holder(listener.inode).unwrap_or_else(|| "a process".to_owned());
+    format!("{process}, which listens on {}", std::net::SocketAddr::new(listener.ip, listener.port))
+}

@@ -1,0 +1,269 @@
+//! From what is wanted and what was observed to ordered steps, each with its inverse. Pure: no
+//! kernel, no files, no clock, no environment, here or below.
+
+mod bridge;
+mod conflict;
+mod nat;
+mod observed;
+mod render;
+mod routed;
+pub(crate) mod step;
+
+use std::net::IpAddr;
+
+use crate::addr::{Family, HostAddr};
+use crate::error::Result;
+use crate::ident::{AttachmentId, IfName};
+use crate::outcome::Attachment;
+use crate::request::{Network, RouteRequest, Sysctl, SysctlKey, Topology};
+use crate::target::TargetName;
+
+pub use nat::published;
+pub use observed::{ForwardingOff, Observed, ObservedBridge, Reached, TakenPort};
+pub use render::lines;
+pub use step::{FlowKey, Label, Planned, Route, Side, Step, UndoScope, Veth};
+
+/// All that the planner goes by, next to what was observed.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The identity.
+    pub id: &'a AttachmentId,
+    /// What the caller called the container.
+    pub target: &'a TargetName,
+    /// The namespace's cookie.
+    pub netns_cookie: u64,
+    /// What was asked for.
+    pub network: &'a Network,
+    /// The addresses, leases resolved, in the order of the request.
+    pub addresses: &'a [HostAddr],
+}
+
+/// What will be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Steps that make or complete the bridge. They are undone when its last attachment goes.
+    pub bridge: Vec<Planned>,
+    /// Steps of the attachment itself.
+    pub steps: Vec<Planned>,
+    /// What will then exist.
+    pub attachment: Attachment,
+}
+
+impl Plan {
+    /// Every step, in order.
+    pub fn all(&self) -> impl Iterator<Item = &Planned> {
+        self.bridge.iter().chain(&self.steps)
+    }
+
+    /// What takes the attachment back, in the order to run.
+    #[must_use]
+    pub fn undo(&self) -> Vec<Step> {
+        undo(&self.steps)
+    }
+
+    /// What takes the bridge's part back, in the order to run.
+    #[must_use]
+    pub fn bridge_undo(&self) -> Vec<Step> {
+        undo(&self.bridge)
+    }
+}
+
+fn undo(steps: &[Planned]) -> Vec<Step> {
+    let lasting = steps.iter().rev().filter(|planned| planned.scope == UndoScope::Attachment);
+    lasting.flat_map(|planned| planned.undo.iter().cloned()).collect()
+}
+
+/// Plans an attachment.
+///
+/// # Errors
+/// A conflict with what was observed: an interface, address, network or port that is taken, or a
+/// bridge that does not serve.
+pub fn plan(wanted: &Wanted<'_>, observed: &Observed) -> Result<Plan> {
+    let attachment = attachment(wanted, observed)?;
+    conflict::check(&attachment, observed)?;
+    let mut plan = Plan { bridge: Vec::new(), steps: Vec::new(), attachment };
+    let attachment = &plan.attachment;
+    let mut steps = nat::foundation(attachment, observed);
+    match &attachment.topology {
+        Topology::Routed => steps.extend(routed::steps(attachment, observed)),
+        Topology::Bridge(name) => {
+            plan.bridge = bridge::shared(name, attachment, observed);
+            steps.extend(bridge::steps(name, attachment, observed));
+        }
+    }
+    steps.extend(sysctls(&attachment.sysctls, observed));
+    steps.extend(nat::elements(attachment));
+    plan.steps = steps;
+    Ok(plan)
+}
+
+/// Everything about the attachment that follows from the request and the observation.
+fn attachment(wanted: &Wanted<'_>, observed: &Observed) -> Result<Attachment> {
+    let Wanted { id, network, addresses, .. } = *wanted;
+    let bridge_mtu = observed.bridge.as_ref().map(|bridge| bridge.mtu);
+    Ok(Attachment {
+        id: id.clone(),
+        target: wanted.target.clone(),
+        netns_cookie: wanted.netns_cookie,
+        topology: network.topology.clone(),
+        host_ifname: network.host_ifname.clone().unwrap_or_else(|| id.host_ifname()),
+        host_ifindex: id.host_index(),
+        host_mac: id.host_mac(),
+        mac: network.mac.unwrap_or_else(|| id.container_mac()),
+        mtu: network.mtu.or(bridge_mtu).or(observed.uplink_mtu),
+        addresses: addresses.to_vec(),
+        gateways: gateways(network, addresses, observed)?,
+        default_route: network.default_route,
+        routes: network.routes.clone(),
+        nat: network.nat,
+        publish: network.publish.clone(),
+        sysctls: network.sysctls.clone(),
+    })
+}
+
+/// One gateway per network, in the order of the addresses.
+fn gateways(network: &Network, addresses: &[HostAddr], observed: &Observed) -> Result<Vec<IpAddr>> {
+    let mut gateways: Vec<IpAddr> = Vec::new();
+    for address in addresses {
+        let gateway = match asked_gateway(network, *address) {
+            Some(gateway) => Some(gateway),
+            None => match &network.topology {
+                Topology::Routed => Some(address.default_gateway()),
+                Topology::Bridge(name) => bridge::gateway(name, network, *address, observed)?,
+            },
+        };
+        gateways.extend(gateway.filter(|gateway| !gateways.contains(gateway)));
+    }
+    Ok(gateways)
+}
+
+fn asked_gateway(network: &Network, address: HostAddr) -> Option<IpAddr> {
+    let single = address.prefix().len() == address.family().bits();
+    let serves = |gateway: &&IpAddr| {
+        address.prefix().contains(**gateway) || (single && Family::of(**gateway) == address.family())
+    };
+    network.gateways.iter().find(serves).copied()
+}
+
+impl Attachment {
+    /// The gateway by which this address's network is reached.
+    fn gateway_of(&self, address: HostAddr) -> Option<IpAddr> {
+        let inside = self.gateways.iter().find(|gateway| address.prefix().contains(**gateway));
+        inside.or_else(|| self.gateways.iter().find(|g| Family::of(**g) == address.family())).copied()
+    }
+
+    /// The first gateway of a family, by which its default route goes.
+    fn default_gateway(&self, family: Family) -> Option<IpAddr> {
+        self.gateways.iter().copied().find(|gateway| Family::of(*gateway) == family)
+    }
+
+    /// Whether the container has an address of this family.
+    fn has(&self, family: Family) -> bool {
+        self.addresses.iter().any(|address| address.family() == family)
+    }
+
+    /// Whether a port is published to an address of this family.
+    fn publishes(&self, family: Family) -> bool {
+        self.has(family) && self.publish.iter().any(|publish| publish.serves(family))
+    }
+
+    fn veth(&self, bridge: Option<IfName>) -> Planned {
+        let veth = Veth {
+            host: self.host_ifname.clone(),
+            host_index: self.host_ifindex,
+            host_mac: self.host_mac,
+            container: self.id.ifname.clone(),
+            container_mac: self.mac,
+            mtu: self.mtu,
+            bridge,
+        };
+        let undo = Step::DeleteVeth(Label {
+            name: self.host_ifname.clone(),
+            alias: self.id.alias(),
+            mac: self.host_mac,
+        });
+        Planned { step: Step::AddVeth(veth), undo: vec![undo], scope: UndoScope::Attachment }
+    }
+
+    fn host_up(&self) -> Planned {
+        with_link(Step::SetUp {
+            side: Side::Host,
+            name: self.host_ifname.clone(),
+            alias: Some(self.id.alias()),
+        })
+    }
+}
+
+/// A step on the veth pair or inside a link that another step's inverse removes: nothing of it
+/// outlives the link.
+fn with_link(step: Step) -> Planned {
+    Planned { step, undo: Vec::new(), scope: UndoScope::Attachment }
+}
+
+fn link_sysctl(side: Side, family: Family, link: &IfName, name: &str, value: &str) -> Step {
+    let key = SysctlKey::of_link(family, link.as_str(), name);
+    Step::WriteSysctl { side, sysctl: Sysctl { key, value: value.to_owned() } }
+}
+
+/// The container's interface: up, addressed, with its loopback. `connected` tells whether the
+/// kernel makes the routes to the prefixes.
+fn container_link(attachment: &Attachment, observed: &Observed, connected: bool) -> Vec<Planned> {
+    let name = &attachment.id.ifname;
+    let side = Side::Container;
+    let mut steps = Vec::new();
+    if attachment.has(Family::V6) {
+        if observed.container_ipv6_disabled {
+            steps.push(with_link(link_sysctl(side, Family::V6, name, "disable_ipv6", "0")));
+        }
+        // The link-local address too is usable at once.
+        steps.push(with_link(link_sysctl(side, Family::V6, name, "accept_dad", "0")));
+    }
+    steps.push(with_link(Step::SetUp { side, name: name.clone(), alias: None }));
+    for address in &attachment.addresses {
+        let (name, address) = (name.clone(), *address);
+        steps.push(with_link(Step::AddAddress { side, name, address, connected }));
+    }
+    if !observed.loopback_up {
+        // Undone only on failure: by the time of `down`, processes may talk over localhost.
+        let lo = IfName::loopback();
+        let step = Step::SetUp { side, name: lo.clone(), alias: None };
+        let undo = vec![Step::SetDown { side, name: lo }];
+        steps.push(Planned { step, undo, scope: UndoScope::FailureOnly });
+    }
+    steps
+}
+
+/// Default routes and the further routes of the request.
+fn container_routes(attachment: &Attachment) -> Vec<Planned> {
+    let families = [Family::V4, Family::V6].into_iter().filter(|family| attachment.has(*family));
+    let defaults = families.filter(|_| attachment.default_route).map(|family| RouteRequest {
+        destination: family.default_prefix(),
+        via: None,
+        metric: None,
+    });
+    defaults.chain(attachment.routes.iter().copied()).map(|route| container_route(attachment, route)).collect()
+}
+
+fn container_route(attachment: &Attachment, route: RouteRequest) -> Planned {
+    let via = route.via.or_else(|| attachment.default_gateway(route.destination.family()));
+    with_link(Step::AddRoute(Route {
+        side: Side::Container,
+        name: attachment.id.ifname.clone(),
+        destination: route.destination,
+        via,
+        source: None,
+        metric: route.metric,
+    }))
+}
+
+/// The requested kernel parameters. They belong to the namespace, not to the link, so the former
+/// value is written back.
+fn sysctls(wanted: &[Sysctl], observed: &Observed) -> Vec<Planned> {
+    let write = |sysctl| Step::WriteSysctl { side: Side::Container, sysctl };
+    let planned = |sysctl: &Sysctl| {
+        let former = observed.container_sysctls.get(&sysctl.key);
+        let undo = former.map(|value| write(Sysctl { key: sysctl.key.clone(), value: value.clone() }));
+        Planned { step: write(sysctl.clone()), undo: undo.into_iter().collect(), scope: UndoScope::Attachment }
+    };
+    wanted.iter().map(planned).collect()
+}

@@ -1,0 +1,107 @@
+//! What the planner may know of the world: plain data, gathered by `observe`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::addr::{Family, HostAddr, Prefix};
+use crate::ident::IfName;
+use crate::request::{Sysctl, SysctlKey};
+use crate::ruleset::PublishedPort;
+
+/// A snapshot, as far as one request needs it. Gathering it costs the same however many
+/// attachments exist.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Observed {
+    /// Whether the static rules are loaded, and are those of this release.
+    pub ruleset: bool,
+    /// Whether the host's kernel speaks IPv6 at all.
+    pub ipv6: bool,
+    /// For each family in which the host does not forward yet: what to put back on failure.
+    pub forwarding_off: BTreeMap<Family, ForwardingOff>,
+    /// The MTU of the host's default route.
+    pub uplink_mtu: Option<u32>,
+    /// Whether a link has the name that the host's end is to get.
+    pub host_link_exists: bool,
+    /// Whether a link has the name that the container's end is to get.
+    pub container_link_exists: bool,
+    /// Whether the container's loopback is up.
+    pub loopback_up: bool,
+    /// Whether IPv6 is switched off for new links in the container.
+    pub container_ipv6_disabled: bool,
+    /// The link that has the bridge's name.
+    pub bridge: Option<ObservedBridge>,
+    /// How the host reaches each address and gateway of the request.
+    pub reached: Vec<Reached>,
+    /// Ports of the request that are taken, and by whom.
+    pub taken_ports: Vec<TakenPort>,
+    /// The present values of the kernel parameters of the request, in the container.
+    pub container_sysctls: BTreeMap<SysctlKey, String>,
+}
+
+/// What switching forwarding on changes besides, and what must be seen to first.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ForwardingOff {
+    /// Values to write back after forwarding is switched off again: the switch overwrites them.
+    pub restore: Vec<Sysctl>,
+    /// Links that learn routes from router advertisements, which a forwarding host ignores unless
+    /// `accept_ra` is 2.
+    pub advertised_links: Vec<IfName>,
+}
+
+/// A link that has the name of the wanted bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObservedBridge {
+    /// Whether it is a bridge.
+    pub is_bridge: bool,
+    /// Whether netup made it.
+    pub ours: bool,
+    /// Whether it is up.
+    pub up: bool,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Its addresses.
+    pub addresses: Vec<HostAddr>,
+    /// Whether the tables know it already.
+    pub in_ruleset: bool,
+    /// `route_localnet`, as it stands.
+    pub route_localnet: bool,
+}
+
+/// The host's routing entry for an address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reached {
+    /// The address asked about.
+    pub ip: IpAddr,
+    /// The entry's destination.
+    pub destination: Prefix,
+    /// The outgoing link.
+    pub link: Option<String>,
+    /// Whether the address is the host's own.
+    pub local: bool,
+    /// Whether packets go by a next hop.
+    pub via: Option<IpAddr>,
+}
+
+impl Reached {
+    /// Whether the host talks to the address directly on a link, as opposed to by a gateway.
+    #[must_use]
+    pub fn on_link(&self) -> bool {
+        !self.local && self.via.is_none() && !self.destination.is_default()
+    }
+}
+
+/// A port that cannot be published, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TakenPort {
+    /// The port as it was to be.
+    pub port: PublishedPort,
+    /// Who has it, as a phrase.
+    pub by: String,
+}

@@ -1,0 +1,526 @@
+//! What the caller wants, validated. The planner's only other input is what was observed.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::addr::{Family, HostAddr, Prefix};
+use crate::error::{Error, Result};
+use crate::ident::{AttachmentId, ContainerId, IfName, Mac, text_conversions};
+use crate::publish::Publish;
+use crate::target::Target;
+
+/// A container that is to be connected, and how.
+///
+/// ```no_run
+/// # async fn example() -> netup::Result<()> {
+/// use netup::{Network, Request, Target};
+///
+/// let network = Network::new()
+///     .address("10.0.0.2/24".parse()?)
+///     .nat(true)
+///     .publish("8080:80".parse()?);
+/// let request = Request::new(Target::open("4711")?, network)?;
+/// let outcome = netup::attach(&request).await?;
+/// println!("{}", outcome.attachment.host_ifname);
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Request {
+    /// The container's network namespace, held open.
+    pub target: Target,
+    /// The identity under which the attachment is remembered.
+    pub id: AttachmentId,
+    /// What to set up.
+    pub network: Network,
+    /// Whether an attachment of the same identity that differs is taken down first.
+    pub replace: bool,
+}
+
+impl Request {
+    /// A request under the identity that follows from the namespace, with interface `eth0`.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the parts of the network
+    /// contradict each other, see [`Network::validate`].
+    pub fn new(target: Target, network: Network) -> Result<Self> {
+        network.validate()?;
+        let id = AttachmentId {
+            container: ContainerId::of_netns(target.cookie()),
+            ifname: "eth0".parse()?,
+        };
+        Ok(Self { target, id, network, replace: false })
+    }
+
+    /// The same request under a container id of the caller's choice.
+    #[must_use]
+    pub fn with_id(mut self, container: ContainerId) -> Self {
+        self.id.container = container;
+        self
+    }
+
+    /// The same request for another interface name inside the container.
+    #[must_use]
+    pub fn with_ifname(mut self, ifname: IfName) -> Self {
+        self.id.ifname = ifname;
+        self
+    }
+
+    /// The same request, which takes an existing attachment of this identity down if it differs.
+    #[must_use]
+    pub fn replacing(mut self, replace: bool) -> Self {
+        self.replace = replace;
+        self
+    }
+}
+
+/// How containers of a network reach each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Topology {
+    /// Each container behind its own link; the host routes to each address.
+    #[default]
+    Routed,
+    /// Containers share the layer-2 segment of this bridge.
+    Bridge(IfName),
+}
+
+/// An address to give to the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AddressRequest {
+    /// Exactly this one.
+    Exact(HostAddr),
+    /// A free one of this network, by lease.
+    Lease(Prefix),
+}
+
+impl AddressRequest {
+    /// The network that the address lies in.
+    #[must_use]
+    pub fn prefix(self) -> Prefix {
+        match self {
+            Self::Exact(address) => address.prefix(),
+            Self::Lease(prefix) => prefix,
+        }
+    }
+}
+
+/// What is wanted for one container interface. Two requests for one attachment are the same if
+/// these are equal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Routed, or on a bridge.
+    pub topology: Topology,
+    /// The container's addresses, of either family.
+    pub addresses: Vec<AddressRequest>,
+    /// Gateways in place of the default ones, at most one per address's network.
+    pub gateways: Vec<IpAddr>,
+    /// Whether the container gets a default route in each family it has.
+    pub default_route: bool,
+    /// Further routes inside the container.
+    pub routes: Vec<RouteRequest>,
+    /// Whether traffic to the outside is masqueraded.
+    pub nat: bool,
+    /// Published ports.
+    pub publish: Vec<Publish>,
+    /// The host link's name, if not the derived one.
+    pub host_ifname: Option<IfName>,
+    /// The container interface's hardware address, if not the derived one.
+    pub mac: Option<Mac>,
+    /// The MTU, in bytes, if not that of the bridge or of the host's default route.
+    pub mtu: Option<u32>,
+    /// Kernel parameters to set inside the container.
+    pub sysctls: Vec<Sysctl>,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            topology: Topology::Routed,
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+            default_route: true,
+            routes: Vec::new(),
+            nat: false,
+            publish: Vec::new(),
+            host_ifname: None,
+            mac: None,
+            mtu: None,
+            sysctls: Vec::new(),
+        }
+    }
+}
+
+impl Network {
+    /// A routed network with a default route and nothing else yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an address.
+    #[must_use]
+    pub fn address(mut self, address: HostAddr) -> Self {
+        self.addresses.push(AddressRequest::Exact(address));
+        self
+    }
+
+    /// Adds a lease of a free address of this network.
+    #[must_use]
+    pub fn subnet(mut self, prefix: Prefix) -> Self {
+        self.addresses.push(AddressRequest::Lease(prefix));
+        self
+    }
+
+    /// Sets whether traffic to the outside is masqueraded.
+    #[must_use]
+    pub fn nat(mut self, nat: bool) -> Self {
+        self.nat = nat;
+        self
+    }
+
+    /// Publishes ports.
+    #[must_use]
+    pub fn publish(mut self, publish: Publish) -> Self {
+        self.publish.push(publish);
+        self
+    }
+
+    /// Puts the container on a bridge.
+    #[must_use]
+    pub fn bridge(mut self, name: IfName) -> Self {
+        self.topology = Topology::Bridge(name);
+        self
+    }
+
+    /// Checks that the parts do not contradict each other.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument): no address, an address or port
+    /// twice, a gateway outside every network, a route without a way, an MTU out of range.
+    pub fn validate(&self) -> Result<()> {
+        self.validate_addresses()?;
+        self.validate_gateways()?;
+        self.validate_routes()?;
+        self.validate_publish()?;
+        self.validate_link()
+    }
+
+    /// Whether any address is of this family.
+    #[must_use]
+    pub fn has(&self, family: Family) -> bool {
+        self.addresses.iter().any(|a| a.prefix().family() == family)
+    }
+
+    fn validate_addresses(&self) -> Result<()> {
+        if self.addresses.is_empty() {
+            return Err(Error::invalid("no address is given")
+                .hint("give one such as 10.0.0.2/24, or --subnet 10.0.0.0/24 for a free one"));
+        }
+        let exact: Vec<HostAddr> = self.addresses.iter().filter_map(exact).collect();
+        for (i, address) in exact.iter().enumerate() {
+            if exact[..i].iter().any(|other| other.ip() == address.ip()) {
+                return Err(Error::invalid(format!("address {} is given twice", address.ip())));
+            }
+        }
+        self.addresses.iter().try_for_each(|a| lease_has_room(*a))
+    }
+
+    fn validate_gateways(&self) -> Result<()> {
+        for (i, gateway) in self.gateways.iter().enumerate() {
+            let known = |a: &&AddressRequest| a.prefix().contains(*gateway);
+            if !self.addresses.iter().any(|a| known(&a) || routed_single(self, *a, *gateway)) {
+                return Err(Error::invalid(format!("gateway {gateway} lies in no network of the container's addresses")));
+            }
+            if self.gateways[..i].contains(gateway) {
+                return Err(Error::invalid(format!("gateway {gateway} is given twice")));
+            }
+            if self.addresses.iter().filter_map(exact).any(|a| a.ip() == *gateway) {
+                return Err(Error::invalid(format!("{gateway} cannot be both the container's address and its gateway")));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_routes(&self) -> Result<()> {
+        for (i, route) in self.routes.iter().enumerate() {
+            let family = route.destination.family();
+            if !self.has(family) {
+                return Err(Error::invalid(format!("route {route} needs an {family} address in the container")));
+            }
+            if self.routes[..i].iter().any(|r| r.destination == route.destination && r.metric == route.metric) {
+                return Err(Error::invalid(format!("route {route} is given twice")));
+            }
+            if route.destination.is_default() && self.default_route && route.metric.is_none() {
+                return Err(Error::invalid(format!("route {route} contradicts the default route"))
+                    .hint("add --no-default-route, or a metric"));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_publish(&self) -> Result<()> {
+        for (i, publish) in self.publish.iter().enumerate() {
+            if let Some(other) = self.publish[..i].iter().find(|other| other.overlaps(publish)) {
+                return Err(Error::invalid(format!("publish {publish} and {other} claim the same host port")));
+            }
+            let family = publish.host_ip.map(Family::of);
+            if let Some(family) = family.filter(|family| !self.has(*family)) {
+                return Err(Error::invalid(format!("publish {publish} needs an {family} address in the container")));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_link(&self) -> Result<()> {
+        // 68 is IPv4's minimum (RFC 791), 1280 IPv6's (RFC 8200); veth takes up to ETH_MAX_MTU.
+        let least = if self.has(Family::V6) { 1280 } else { 68 };
+        match self.mtu {
+            Some(mtu) if !(least..=65535).contains(&mtu) => {
+                Err(Error::invalid(format!("MTU {mtu} is not between {least} and 65535")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn exact(address: &AddressRequest) -> Option<HostAddr> {
+    match address {
+        AddressRequest::Exact(address) => Some(*address),
+        AddressRequest::Lease(_) => None,
+    }
+}
+
+/// A single address (/32, /128) has no network to hold its gateway; routed, any will do.
+fn routed_single(network: &Network, address: AddressRequest, gateway: IpAddr) -> bool {
+    let prefix = address.prefix();
+    network.topology == Topology::Routed
+        && prefix.len() == prefix.family().bits()
+        && prefix.family() == Family::of(gateway)
+}
+
+fn lease_has_room(address: AddressRequest) -> Result<()> {
+    let AddressRequest::Lease(prefix) = address else {
+        return Ok(());
+    };
+    let most = prefix.family().bits() - 1;
+    if prefix.len() == 0 || prefix.len() > most {
+        return Err(Error::invalid(format!("subnet {prefix} cannot be leased from"))
+            .hint(format!("use a prefix length from 1 to {most}")));
+    }
+    match crate::addr::senseless(prefix.nth(1).unwrap_or(prefix.network())) {
+        Some(why) => Err(Error::invalid(format!("subnet {prefix} is {why}"))),
+        None => Ok(()),
+    }
+}
+
+/// A route inside the container: `DST[,via=GW][,metric=N]`, where `default` may stand for the
+/// destination. Without `via` it goes by the family's gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RouteRequest {
+    /// Where to.
+    pub destination: Prefix,
+    /// By which next hop.
+    pub via: Option<IpAddr>,
+    /// The route's metric.
+    pub metric: Option<u32>,
+}
+
+impl FromStr for RouteRequest {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let within = |e: Error| e.context(format!("route {text:?}"));
+        let mut parts = text.split(',');
+        let destination = parts.next().unwrap_or_default();
+        let options: Vec<&str> = parts.collect();
+        let via = option(&options, "via").map_err(within)?;
+        let metric = option(&options, "metric").map_err(within)?;
+        only(&options, &["via", "metric"]).map_err(within)?;
+        let destination = destination_of(destination, via).map_err(within)?;
+        let route = Self { destination, via, metric };
+        match via {
+            Some(via) if Family::of(via) != destination.family() => Err(Error::invalid(format!(
+                "route {text:?}: destination and next hop are of different families"
+            ))),
+            _ => Ok(route),
+        }
+    }
+}
+
+fn destination_of(text: &str, via: Option<IpAddr>) -> Result<Prefix> {
+    match text {
+        "default" => Ok(via.map_or(Family::V4, Family::of).default_prefix()),
+        _ => text.parse(),
+    }
+}
+
+fn option<T: FromStr<Err: fmt::Display>>(options: &[&str], key: &str) -> Result<Option<T>> {
+    let mut values = options.iter().filter_map(|o| o.strip_prefix(key)?.strip_prefix('='));
+    let value = values.next().map(|value| {
+        value.parse().map_err(|e| Error::invalid(format!("{key}={value} is not valid ({e})")))
+    });
+    match values.next() {
+        Some(_) => Err(Error::invalid(format!("{key} is given twice"))),
+        None => value.transpose(),
+    }
+}
+
+fn only(options: &[&str], keys: &[&str]) -> Result<()> {
+    let known = |o: &&&str| keys.iter().any(|key| o.starts_with(&format!("{key}=")));
+    match options.iter().find(|o| !known(o)) {
+        Some(unknown) => Err(Error::invalid(format!("{unknown:?} is unknown"))
+            .hint("write DST[,via=GATEWAY][,metric=NUMBER]")),
+        None => Ok(()),
+    }
+}
+
+impl fmt::Display for RouteRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.destination)?;
+        self.via.map_or(Ok(()), |via| write!(f, ",via={via}"))?;
+        self.metric.map_or(Ok(()), |metric| write!(f, ",metric={metric}"))
+    }
+}
+
+/// A kernel parameter below `net`, as `net.ipv4.tcp_syncookies=1` or with slashes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Sysctl {
+    /// The parameter.
+    pub key: SysctlKey,
+    /// Its value.
+    pub value: String,
+}
+
+impl FromStr for Sysctl {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (key, value) = text.split_once('=').ok_or_else(|| {
+            Error::invalid(format!("sysctl {text:?} has no value")).hint("write it as net.ipv4.tcp_syncookies=1")
+        })?;
+        let value = value.trim();
+        if value.is_empty() || value.contains(['\n', '\0']) {
+            return Err(Error::invalid(format!("sysctl {text:?} has no valid value")));
+        }
+        Ok(Self { key: key.trim().parse()?, value: value.to_owned() })
+    }
+}
+
+impl fmt::Display for Sysctl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.key, self.value)
+    }
+}
+
+/// A path below `/proc/sys`, by its components, so that a dot in an interface name (`eth0.100`)
+/// is not taken for a separator.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SysctlKey(String);
+
+impl SysctlKey {
+    /// `net/FAMILY/conf/LINK/NAME`.
+    #[must_use]
+    pub fn of_link(family: Family, link: &str, name: &str) -> Self {
+        let family = match family {
+            Family::V4 => "ipv4",
+            Family::V6 => "ipv6",
+        };
+        Self(format!("net/{family}/conf/{link}/{name}"))
+    }
+
+    /// A key that is known to be right.
+    pub(crate) fn known(path: &str) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// The path below `/proc/sys`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SysctlKey {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        // As sysctl(8) does: the first separator tells which kind is used throughout.
+        let slashes = text.find(['.', '/']).is_some_and(|at| text.as_bytes()[at] == b'/');
+        let path = if slashes { text.to_owned() } else { text.replace('.', "/") };
+        let bad = |why: &str| Error::invalid(format!("sysctl {text:?} {why}"));
+        if !path.starts_with("net/") {
+            return Err(bad("is not below net").hint("only net.* parameters belong to a network namespace"));
+        }
+        let wrong = |part: &str| matches!(part, "" | "." | "..") || part.contains(char::is_whitespace) || part.contains('\0');
+        match path.split('/').find(|part| wrong(part)) {
+            Some(_) => Err(bad("is not a parameter's name")),
+            None => Ok(Self(path)),
+        }
+    }
+}
+
+impl fmt::Display for SysctlKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // sysctl(8) reads both forms; slashes only where a component holds a dot itself.
+        match self.0.contains('.') {
+            true => f.write_str(&self.0),
+            false => f.write_str(&self.0.replace('/', ".")),
+        }
+    }
+}
+
+text_conversions!(RouteRequest, Sysctl, SysctlKey);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(addresses: &[&str]) -> Network {
+        addresses.iter().fold(Network::new(), |n, a| n.address(a.parse().unwrap()))
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let ok = network(&["10.0.0.2/24", "fd00::2/64"]);
+        assert!(ok.validate().is_ok());
+        let with = |change: fn(&mut Network)| {
+            let mut network = ok.clone();
+            change(&mut network);
+            network.validate().unwrap_err()
+        };
+        with(|n| n.addresses.clear());
+        with(|n| n.addresses.push(AddressRequest::Exact("10.0.0.2/16".parse().unwrap())));
+        with(|n| n.addresses.push(AddressRequest::Lease("10.1.0.1/32".parse().unwrap())));
+        with(|n| n.gateways.push("10.1.0.1".parse().unwrap()));
+        with(|n| n.gateways.push("10.0.0.2".parse().unwrap()));
+        with(|n| n.mtu = Some(1279));
+        with(|n| n.mtu = Some(65536));
+        with(|n| n.publish = vec!["80:80".parse().unwrap(), "80:81".parse().unwrap()]);
+        with(|n| n.routes.push("default,via=10.0.0.9".parse().unwrap()));
+        with(|n| n.routes = vec!["10.2.0.0/16".parse().unwrap(), "10.2.0.0/16".parse().unwrap()]);
+    }
+
+    #[test]
+    fn routes_and_sysctls_round_trip() {
+        for text in ["10.2.0.0/16", "10.2.0.0/16,via=10.0.0.9", "fd01::/48,via=fd00::9,metric=5"] {
+            assert_eq!(text.parse::<RouteRequest>().unwrap().to_string(), text);
+        }
+        for bad in ["10.2.0.1/16", "10.2.0.0/16,via=fd00::1", "10.2.0.0/16,dev=x", "10.2.0.0/16,via=1.1.1.1,via=1.1.1.2", "x"] {
+            assert!(bad.parse::<RouteRequest>().is_err(), "{bad}");
+        }
+        let key: SysctlKey = "net/ipv4/conf/eth0.100/forwarding".parse().unwrap();
+        assert_eq!(key.to_string(), "net/ipv4/conf/eth0.100/forwarding");
+        assert_eq!("net.ipv4.ip_forward=1".parse::<Sysctl>().unwrap().to_string(), "net.ipv4.ip_forward=1");
+        for bad in ["kernel.hostname=x", "net..ipv4=1", "net/../kernel/x=1", "net.ipv4.x", "net.ipv4.x=", "=1"] {
+            assert!(bad.parse::<Sysctl>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Addresses are reserved before anything else: they must be known to plan, and nobody else may
+//! have them meanwhile.
+
+use std::net::IpAddr;
+
+use crate::addr::HostAddr;
+use crate::detach;
+use crate::error::{Error, ErrorKind, Result};
+use crate::gc;
+use crate::host::Host;
+use crate::ident::AttachmentId;
+use crate::kernel::{address, link};
+use crate::outcome::State as Standing;
+use crate::request::{AddressRequest, Network, Topology};
+use crate::state::Claim;
+
+/// Addresses that are given back when this is dropped, unless the attachment has come about.
+#[must_use = "the addresses are given back when this is dropped"]
+pub struct Reservation<'a> {
+    host: &'a Host,
+    id: &'a AttachmentId,
+    addresses: Vec<HostAddr>,
+    taken: Vec<HostAddr>,
+}
+
+impl Reservation<'_> {
+    /// The addresses, in the order of the request.
+    #[must_use]
+    pub fn addresses(&self) -> &[HostAddr] {
+        &self.addresses
+    }
+
+    /// Leaves the addresses to the attachment's record.
+    pub fn commit(mut self) {
+        self.taken.clear();
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        for address in &self.taken {
+            // What cannot be given back now has no record, so the next one who wants it takes it.
+            drop(self.host.state.release(*address, self.id));
+        }
+    }
+}
+
+/// Reserves the request's addresses. `kept` are those that the attachment had before, which a
+/// lease takes again.
+pub async fn reserve<'a>(host: &'a Host, id: &'a AttachmentId, network: &Network, kept: &[HostAddr]) -> Result<Reservation<'a>> {
+    let mut reservation = Reservation { host, id, addresses: Vec::new(), taken: Vec::new() };
+    for request in &network.addresses {
+        let former = kept.iter().find(|a| a.prefix() == request.prefix() && !reservation.addresses.contains(a));
+        let address = match (request, former) {
+            (AddressRequest::Exact(address), _) => *address,
+            (AddressRequest::Lease(_), Some(former)) if claim(host, id, former.ip()).await.is_ok() => *former,
+            (AddressRequest::Lease(prefix), _) => {
+                let reserved = not_for_lease(host, network).await?;
+                let leased = lease(host, id, *prefix, &reserved).await?;
+                reservation.taken.push(leased);
+                leased
+            }
+        };
+        if matches!(request, AddressRequest::Exact(_)) && claim(host, id, address.ip()).await? {
+            reservation.taken.push(address);
+        }
+        reservation.addresses.push(address);
+    }
+    Ok(reservation)
+}
+
+/// The addresses that the request would get, with nothing taken.
+pub async fn preview(host: &Host, id: &AttachmentId, network: &Network) -> Result<Vec<HostAddr>> {
+    let mut addresses: Vec<HostAddr> = Vec::new();
+    let mut reserved = not_for_lease(host, network).await?;
+    for request in &network.addresses {
+        let address = match request {
+            AddressRequest::Exact(address) => free(host, id, *address).await?,
+            AddressRequest::Lease(prefix) => host.state.preview_lease(*prefix, &reserved)?,
+        };
+        reserved.push(address.ip());
+        addresses.push(address);
+    }
+    Ok(addresses)
+}
+
+async fn free(host: &Host, id: &AttachmentId, address: HostAddr) -> Result<HostAddr> {
+    match host.state.owner(address.ip())? {
+        Some(owner) if owner != *id && is_alive(host, &owner).await? => Err(taken(address.ip(), &owner)),
+        _ => Ok(address),
+    }
+}
+
+async fn is_alive(host: &Host, id: &AttachmentId) -> Result<bool> {
+    match host.state.record(id)? {
+        Some(record) => Ok(host.standing(&record).await? == Standing::Up),
+        None => Ok(false),
+    }
+}
+
+/// Claims an address; true if it was not ours before. An owner whose container is gone, or who
+/// never came to be, is cleared away first.
+async fn claim(host: &Host, id: &AttachmentId, ip: IpAddr) -> Result<bool> {
+    loop {
+        match host.state.claim(ip, id)? {
+            Claim::Taken => return Ok(true),
+            Claim::Ours => return Ok(false),
+            Claim::Owned(owner) if detach::clear_if_dead(host, &owner, Some(ip)).await? => {}
+            Claim::Owned(owner) => return Err(taken(ip, &owner)),
+        }
+    }
+}
+
+fn taken(ip: IpAddr, owner: &AttachmentId) -> Error {
+    Error::new(ErrorKind::AddressInUse, format!("address {ip} belongs to {owner}"))
+        .hint(format!("choose another address, or run netup down {}", owner.container))
+}
+
+/// A pool that has run dry may be full of containers that ended without `down`.
+async fn lease(host: &Host, id: &AttachmentId, prefix: crate::addr::Prefix, reserved: &[IpAddr]) -> Result<HostAddr> {
+    match host.state.lease(prefix, id, reserved) {
+        Err(e) if e.kind() == ErrorKind::PoolExhausted => {
+            gc::collect(host).await?;
+            host.state.lease(prefix, id, reserved)
+        }
+        other => other,
+    }
+}
+
+/// Gateways, the request's own addresses, and those that the host has on the bridge.
+async fn not_for_lease(host: &Host, network: &Network) -> Result<Vec<IpAddr>> {
+    let mut reserved = network.gateways.clone();
+    for request in &network.addresses {
+        let first = request.prefix().nth(request.prefix().host_offsets().0);
+        let of_first = first.and_then(|first| HostAddr::new(first, request.prefix()));
+        match request {
+            AddressRequest::Exact(address) => reserved.extend([address.ip(), address.default_gateway()]),
+            // A pool's first address is the gateway, also in a network of two, so that all of a
+            // pool's containers have the same.
+            AddressRequest::Lease(_) => reserved.extend(of_first.map(HostAddr::ip)),
+        }
+    }
+    if let Topology::Bridge(name) = &network.topology
+        && let Some(bridge) = link::by_name(&host.rtnl, name).await?
+    {
+        reserved.extend(address::of_link(&host.rtnl, bridge.index).await?.into_iter().map(HostAddr::ip));
+    }
+    Ok(reserved)
+}

@@ -1,0 +1,140 @@
+//! Locks: byte ranges of one file, so that no lock file is ever left behind or removed under
+//! somebody's feet. They are open-file-description locks (fcntl(2), Linux 3.15): they hold between
+//! threads too, and the kernel drops them when the holder dies.
+
+use std::fs::{File, OpenOptions};
+use std::hash::Hasher;
+use std::os::unix::fs::OpenOptionsExt;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use siphasher::sip::SipHasher24;
+
+use crate::addr::Prefix;
+use crate::error::{Error, Result};
+use crate::ident::{AttachmentId, IfName};
+use crate::state::{State, failed};
+
+/// A lock that is held until it is dropped.
+#[derive(Debug)]
+#[must_use = "the lock is released when this is dropped"]
+pub struct Lock {
+    file: File,
+    offset: i64,
+}
+
+/// Each kind of lock has a range of its own; within it the offset is a hash. Two names with one
+/// hash merely wait for each other.
+const SPAN: u64 = 1 << 60;
+
+impl State {
+    /// Keeps everybody else from this attachment.
+    pub fn lock_attachment(&self, id: &AttachmentId) -> Result<Lock> {
+        self.lock(0, id.hash(0), libc::F_WRLCK)
+    }
+
+    /// As [`State::lock_attachment`]; `None` if somebody has it.
+    pub fn try_lock_attachment(&self, id: &AttachmentId) -> Result<Option<Lock>> {
+        let lock = self.unlocked(0, id.hash(0))?;
+        lock.try_take(libc::F_WRLCK).map(|taken| taken.then_some(lock))
+    }
+
+    /// Keeps everybody else from this pool.
+    pub fn lock_pool(&self, pool: Prefix) -> Result<Lock> {
+        self.lock(1, hash(&pool.to_string()), libc::F_WRLCK)
+    }
+
+    /// Keeps everybody else from this bridge.
+    pub fn lock_bridge(&self, bridge: &IfName) -> Result<Lock> {
+        self.lock(2, hash(bridge.as_str()), libc::F_WRLCK)
+    }
+
+    /// Announces that a call is under way which relies on what all attachments share: forwarding
+    /// and the static rules.
+    pub fn share_host(&self) -> Result<Lock> {
+        self.lock(3, 0, libc::F_RDLCK)
+    }
+
+    /// Waits until no call relies on what is shared.
+    pub fn lock_host(&self) -> Result<Lock> {
+        self.lock(3, 0, libc::F_WRLCK)
+    }
+
+    fn lock(&self, kind: u64, hash: u64, how: libc::c_int) -> Result<Lock> {
+        let lock = self.unlocked(kind, hash)?;
+        let range = lock.range(how);
+        loop {
+            match fcntl(&lock.file, FcntlArg::F_OFD_SETLKW(&range)) {
+                Ok(_) => return Ok(lock),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Error::kernel("lock the state folder", errno as i32, None)),
+            }
+        }
+    }
+
+    fn unlocked(&self, kind: u64, hash: u64) -> Result<Lock> {
+        self.create()?;
+        let path = self.path("lock");
+        // A descriptor of its own: the lock belongs to the open file, not to the process.
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = file.map_err(|e| failed("open", &path, &e))?;
+        let offset = i64::try_from(kind * SPAN + hash % SPAN).unwrap_or(i64::MAX);
+        Ok(Lock { file, offset })
+    }
+}
+
+impl Lock {
+    /// Turns a shared lock into one that nobody else has any part in; false if somebody has.
+    pub fn try_upgrade(&self) -> Result<bool> {
+        self.try_take(libc::F_WRLCK)
+    }
+
+    fn try_take(&self, how: libc::c_int) -> Result<bool> {
+        match fcntl(&self.file, FcntlArg::F_OFD_SETLK(&self.range(how))) {
+            Ok(_) => Ok(true),
+            Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+            Err(errno) => Err(Error::kernel("lock the state folder", errno as i32, None)),
+        }
+    }
+
+    fn range(&self, how: libc::c_int) -> libc::flock {
+        libc::flock {
+            l_type: how as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: self.offset,
+            l_len: 1,
+            l_pid: 0,
+        }
+    }
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = SipHasher24::new();
+    hasher.write(text.as_bytes());
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::state::scratch;
+
+    #[test]
+    fn a_lock_keeps_others_out_and_only_from_the_same_thing() {
+        let (state, _folder) = scratch();
+        let id = |name: &str| crate::ident::AttachmentId { container: name.parse().unwrap(), ifname: "eth0".parse().unwrap() };
+        let held = state.lock_attachment(&id("a")).unwrap();
+        assert!(state.try_lock_attachment(&id("a")).unwrap().is_none());
+        assert!(state.try_lock_attachment(&id("b")).unwrap().is_some());
+        drop(held);
+        assert!(state.try_lock_attachment(&id("a")).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_shared_lock_is_upgraded_only_when_alone() {
+        let (state, _folder) = scratch();
+        let (first, second) = (state.share_host().unwrap(), state.share_host().unwrap());
+        assert!(!first.try_upgrade().unwrap());
+        drop(second);
+        assert!(first.try_upgrade().unwrap());
+    }
+}

@@ -81,14 +81,14 @@ impl Prefix {
 
     /// The prefix length in bits.
     #[must_use]
-    pub fn len(self) -> u8 {
+    pub fn length(self) -> u8 {
         self.0.prefix()
     }
 
     /// Whether this is the default route's destination, `0.0.0.0/0` or `::/0`.
     #[must_use]
     pub fn is_default(self) -> bool {
-        self.len() == 0
+        self.length() == 0
     }
 
     /// The family.
@@ -137,7 +137,7 @@ impl Prefix {
     /// keeps the subnet-router anycast address out (RFC 4291, 2.6.1), except in /127 and /128.
     #[must_use]
     pub fn host_offsets(self) -> (u64, u64) {
-        let host_bits = u32::from(self.family().bits() - self.len());
+        let host_bits = u32::from(self.family().bits() - self.length());
         let last = if host_bits >= 64 { u64::MAX } else { (1 << host_bits) - 1 };
         match (self.family(), host_bits) {
             (_, 0 | 1) => (0, last),
@@ -163,7 +163,7 @@ impl FromStr for Prefix {
 
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.network(), self.len())
+        write!(f, "{}/{}", self.network(), self.length())
     }
 }
 
@@ -176,7 +176,7 @@ impl HostAddr {
     /// An address in a prefix that is known to hold it.
     #[must_use]
     pub fn new(ip: IpAddr, prefix: Prefix) -> Option<Self> {
-        let net = IpNetwork::new(ip, prefix.len()).ok()?;
+        let net = IpNetwork::new(ip, prefix.length()).ok()?;
         prefix.contains(ip).then_some(Self(net))
     }
 
@@ -217,7 +217,7 @@ impl HostAddr {
     #[must_use]
     pub fn default_gateway(self) -> IpAddr {
         let prefix = self.prefix();
-        match u32::from(prefix.family().bits() - prefix.len()) {
+        match u32::from(prefix.family().bits() - prefix.length()) {
             0 => match self.family() {
                 Family::V4 => IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1)),
                 Family::V6 => IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)),
@@ -238,7 +238,8 @@ impl FromStr for HostAddr {
         let net = parse_cidr(text)?;
         let bad = |why: String| Error::invalid(format!("address {text} {why}"));
         if net.prefix() == 0 {
-            return Err(bad("has prefix length 0".into()).hint("give the length of its network, such as /24"));
+            return Err(bad("has prefix length 0".into())
+                .hint("give the length of its network, such as /24"));
         }
         if let Some(why) = senseless(net.ip()) {
             return Err(bad(format!("is {why} and cannot be given to a container")));
@@ -246,7 +247,9 @@ impl FromStr for HostAddr {
         let address = Self(net);
         let (first, last) = address.prefix().host_offsets();
         match address.prefix().offset_of(net.ip()) {
-            Some(offset) if offset < first => Err(bad("is the address of the network itself".into())),
+            Some(offset) if offset < first => {
+                Err(bad("is the address of the network itself".into()))
+            }
             Some(offset) if offset > last => Err(bad("is the network's broadcast address".into())),
             _ => Ok(address),
         }
@@ -265,12 +268,9 @@ fn parse_cidr(text: &str) -> Result<IpNetwork> {
     let Some((ip, len)) = text.split_once('/') else {
         return Err(bad("has no prefix length").hint("write it as 10.0.0.2/24 or fd00::2/64"));
     };
-    let ip: IpAddr = ip
-        .parse()
-        .map_err(|e| bad(&format!("does not start with an IP address ({e})")))?;
-    let len: u8 = len
-        .parse()
-        .map_err(|e| bad(&format!("has no valid prefix length ({e})")))?;
+    let ip: IpAddr =
+        ip.parse().map_err(|e| bad(&format!("does not start with an IP address ({e})")))?;
+    let len: u8 = len.parse().map_err(|e| bad(&format!("has no valid prefix length ({e})")))?;
     IpNetwork::new(ip, len).map_err(|e| bad(&format!("has no valid prefix length ({e})")))
 }
 
@@ -301,10 +301,30 @@ mod tests {
     #[test]
     fn senseless_addresses_are_refused() {
         let bad = [
-            "10.0.0.2", "10.0.0.2/", "10.0.0.2/33", "10.0.0.2/0", "10.0.0.0/24", "10.0.0.255/24",
-            "0.0.0.5/24", "127.0.0.2/8", "224.0.0.1/24", "255.255.255.255/32", "250.0.0.1/24",
-            "fd00::/64", "::/64", "::1/128", "ff02::1/64", "fe80::2/64", "::ffff:10.0.0.2/120",
-            "fd00::2/129", "fd00::2/0", "010.0.0.2/24", "10.0.0.2/+8 ", "x/24", "", "/24",
+            "10.0.0.2",
+            "10.0.0.2/",
+            "10.0.0.2/33",
+            "10.0.0.2/0",
+            "10.0.0.0/24",
+            "10.0.0.255/24",
+            "0.0.0.5/24",
+            "127.0.0.2/8",
+            "224.0.0.1/24",
+            "255.255.255.255/32",
+            "250.0.0.1/24",
+            "fd00::/64",
+            "::/64",
+            "::1/128",
+            "ff02::1/64",
+            "fe80::2/64",
+            "::ffff:10.0.0.2/120",
+            "fd00::2/129",
+            "fd00::2/0",
+            "010.0.0.2/24",
+            "10.0.0.2/+8 ",
+            "x/24",
+            "",
+            "/24",
         ];
         for text in bad {
             assert!(text.parse::<HostAddr>().is_err(), "{text:?}");

@@ -73,7 +73,9 @@ impl<'a> Executor<'a> {
             Step::InstallRuleset => nft::load(ruleset::TEXT),
             Step::RemoveRuleset => nftables::remove_table(&self.host.nft),
             Step::WriteSysctl { side, sysctl } => self.write_sysctl(*side, sysctl),
-            Step::AddBridge { name, mac, mtu } => link::add_bridge(&self.host.rtnl, name, *mac, *mtu, &shown).await,
+            Step::AddBridge { name, mac, mtu } => {
+                link::add_bridge(&self.host.rtnl, name, *mac, *mtu, &shown).await
+            }
             Step::AddVeth(veth) => self.add_veth(veth, &shown).await,
             Step::DeleteVeth(label) => self.delete_link(label, &shown).await,
             Step::DeleteBridge(label) => self.delete_bridge(label, &shown).await,
@@ -115,7 +117,9 @@ impl<'a> Executor<'a> {
         match (side, &self.container) {
             (Side::Host, _) => Ok(&self.host.rtnl),
             (Side::Container, Some(container)) => Ok(&container.rtnl),
-            (Side::Container, None) => Err(Error::kernel(format!("enter {}", self.name), libc::ENOENT, None)),
+            (Side::Container, None) => {
+                Err(Error::kernel(format!("enter {}", self.name), libc::ENOENT, None))
+            }
         }
     }
 
@@ -127,7 +131,9 @@ impl<'a> Executor<'a> {
             return Ok((rtnl, *index));
         }
         let link = link::by_name(&rtnl, name).await?;
-        let index = link.ok_or_else(|| Error::kernel(format!("ip link show {name}"), libc::ENODEV, None))?.index;
+        let index = link
+            .ok_or_else(|| Error::kernel(format!("ip link show {name}"), libc::ENODEV, None))?
+            .index;
         self.indexes.insert(key, index);
         Ok((rtnl, index))
     }
@@ -149,7 +155,10 @@ impl<'a> Executor<'a> {
     /// kernel has freed the memory.
     async fn delete_link(&mut self, label: &Label, shown: &Shown<'_>) -> Result<()> {
         self.indexes.clear();
-        let Some(link) = link::by_name(&self.host.rtnl, &label.name).await?.filter(|link| is_labelled(link, label)) else {
+        let Some(link) = link::by_name(&self.host.rtnl, &label.name)
+            .await?
+            .filter(|link| is_labelled(link, label))
+        else {
             return Ok(());
         };
         let deletion = Deletion::begin(link.index, shown.to_string())?;
@@ -229,7 +238,8 @@ async fn flush(host: &Host, keys: &[FlowKey]) -> Result<()> {
         let keys: Vec<&FlowKey> = keys.iter().filter(|key| Family::of(key.ip) == family).collect();
         let Some(protocol) = keys.first().map(|key| key.protocol) else { continue };
         for flow in conntrack::flows(&host.nft, family, protocol)? {
-            if keys.iter().any(|key| concerns(key, &flow)) && leads_here(host, &keys, &flow).await? {
+            if keys.iter().any(|key| concerns(key, &flow)) && leads_here(host, &keys, &flow).await?
+            {
                 conntrack::forget(&host.nft, &flow)?;
             }
         }

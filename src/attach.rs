@@ -65,7 +65,9 @@ pub async fn attach_watched(request: &Request, watch: Watch<'_>) -> Result<Outco
     let (result, attachment) = match existing(&host, request).await? {
         Existing::Same(attachment) => (Change::Unchanged, *attachment),
         Existing::None => (Change::Created, establish(&host, request, &[], watch).await?),
-        Existing::Other(former) => (Change::Replaced, replace(&host, request, &former, watch).await?),
+        Existing::Other(former) => {
+            (Change::Replaced, replace(&host, request, &former, watch).await?)
+        }
     };
     Ok(Outcome { result, attachment, elapsed: started.elapsed() })
 }
@@ -82,7 +84,9 @@ pub async fn dry_run(request: &Request) -> Result<Vec<String>> {
     match existing_unlocked(&host, request).await? {
         Existing::Same(_) => return Ok(lines),
         Existing::None => {}
-        Existing::Other(former) => lines.extend(former.undo.iter().flat_map(|step| shown(step, request))),
+        Existing::Other(former) => {
+            lines.extend(former.undo.iter().flat_map(|step| shown(step, request)));
+        }
     }
     let addresses = reserve::preview(&host, &request.id, &request.network).await?;
     let container = Container::open(&request.target)?;
@@ -152,10 +156,14 @@ fn differs(record: &Record, request: &Request, same_netns: bool) -> Error {
         (had.routes != wants.routes, "routes"),
         (had.nat != wants.nat, "NAT"),
         (had.publish != wants.publish, "published ports"),
-        (had.mac != wants.mac || had.mtu != wants.mtu || had.host_ifname != wants.host_ifname, "link"),
+        (
+            had.mac != wants.mac || had.mtu != wants.mtu || had.host_ifname != wants.host_ifname,
+            "link",
+        ),
         (had.sysctls != wants.sysctls, "sysctls"),
     ];
-    let different: Vec<&str> = parts.iter().filter(|(differs, _)| *differs).map(|(_, part)| *part).collect();
+    let different: Vec<&str> =
+        parts.iter().filter(|(differs, _)| *differs).map(|(_, part)| *part).collect();
     Error::new(
         ErrorKind::AttachmentExists,
         format!("{} exists already, with different {}", request.id, different.join(", ")),
@@ -164,7 +172,12 @@ fn differs(record: &Record, request: &Request, same_netns: bool) -> Error {
 }
 
 /// Takes the former attachment down and makes the new one; if that fails, the former comes back.
-async fn replace(host: &Host, request: &Request, former: &Record, watch: Watch<'_>) -> Result<Attachment> {
+async fn replace(
+    host: &Host,
+    request: &Request,
+    former: &Record,
+    watch: Watch<'_>,
+) -> Result<Attachment> {
     detach::take_down(host, former).await?;
     let cause = match establish(host, request, &former.attachment.addresses, watch).await {
         Ok(attachment) => return Ok(attachment),
@@ -182,7 +195,8 @@ async fn restore(host: &Host, former: &Record) -> Result<()> {
     if target.cookie() != *netns_cookie {
         return Ok(());
     }
-    let request = Request { target, id: id.clone(), network: former.network.clone(), replace: false };
+    let request =
+        Request { target, id: id.clone(), network: former.network.clone(), replace: false };
     establish(host, &request, addresses, &mut |_| Ok(())).await.map(drop)
 }
 
@@ -192,7 +206,12 @@ pub async fn reattach(host: &Host, record: &Record) -> Result<()> {
     restore(host, record).await
 }
 
-async fn establish(host: &Host, request: &Request, kept: &[HostAddr], watch: Watch<'_>) -> Result<Attachment> {
+async fn establish(
+    host: &Host,
+    request: &Request,
+    kept: &[HostAddr],
+    watch: Watch<'_>,
+) -> Result<Attachment> {
     // Announced before anything is observed, so that nobody takes back what is relied on.
     let shared = host.state.share_host()?;
     let _bridge = lock_bridge(host, &request.network.topology)?;
@@ -218,7 +237,12 @@ fn lock_bridge(host: &Host, topology: &Topology) -> Result<Option<Lock>> {
     }
 }
 
-async fn planned(host: &Host, container: &Rtnl, request: &Request, addresses: &[HostAddr]) -> Result<Plan> {
+async fn planned(
+    host: &Host,
+    container: &Rtnl,
+    request: &Request,
+    addresses: &[HostAddr],
+) -> Result<Plan> {
     let wanted = Wanted {
         id: &request.id,
         target: request.target.name(),
@@ -238,7 +262,12 @@ fn intent(request: &Request, plan: &Plan, addresses: &[HostAddr]) -> Record {
 }
 
 /// Applies the plan and verifies it. On failure the journal holds what is to be taken back.
-async fn carry_out(executor: &mut Executor<'_>, plan: &Plan, record: &mut Record, watch: Watch<'_>) -> Result<(), (Error, Journal)> {
+async fn carry_out(
+    executor: &mut Executor<'_>,
+    plan: &Plan,
+    record: &mut Record,
+    watch: Watch<'_>,
+) -> Result<(), (Error, Journal)> {
     let mut journal = Journal::default();
     match apply_all(executor, plan, &mut journal, watch).await {
         Ok(()) => {}
@@ -248,8 +277,11 @@ async fn carry_out(executor: &mut Executor<'_>, plan: &Plan, record: &mut Record
         let drift = executor.drift(plan.all().map(|planned| &planned.step)).await?;
         if let Some(step) = drift.first() {
             let lines = plan::lines(step, &plan.attachment.target).join("; ");
-            return Err(Error::new(ErrorKind::Drifted, format!("the kernel took this and does not show it: {lines}"))
-                .hint("something else changes the same links or tables; netup doctor may tell what"));
+            return Err(Error::new(
+                ErrorKind::Drifted,
+                format!("the kernel took this and does not show it: {lines}"),
+            )
+            .hint("something else changes the same links or tables; netup doctor may tell what"));
         }
         record.phase = Phase::Complete;
         executor.host.state.save(record)
@@ -257,7 +289,12 @@ async fn carry_out(executor: &mut Executor<'_>, plan: &Plan, record: &mut Record
     finished.await.map_err(|cause| (cause, journal))
 }
 
-async fn apply_all(executor: &mut Executor<'_>, plan: &Plan, journal: &mut Journal, watch: Watch<'_>) -> Result<()> {
+async fn apply_all(
+    executor: &mut Executor<'_>,
+    plan: &Plan,
+    journal: &mut Journal,
+    watch: Watch<'_>,
+) -> Result<()> {
     let (id, target) = (&plan.attachment.id, &plan.attachment.target);
     if let Topology::Bridge(name) = &plan.attachment.topology {
         join_bridge(executor.host, name, id, plan)?;
@@ -291,7 +328,13 @@ fn join_bridge(host: &Host, name: &IfName, id: &AttachmentId, plan: &Plan) -> Re
 
 /// Takes everything back, the state last. The cause comes first in the error, then what the undo
 /// could not do.
-async fn roll_back(mut executor: Executor<'_>, journal: Journal, plan: &Plan, shared: &Lock, cause: Error) -> Error {
+async fn roll_back(
+    mut executor: Executor<'_>,
+    journal: Journal,
+    plan: &Plan,
+    shared: &Lock,
+    cause: Error,
+) -> Error {
     let host = executor.host;
     let alone = is_alone(host, &plan.attachment.id, shared).unwrap_or(false);
     let mut failures = journal.unwind(&mut executor, alone).await;

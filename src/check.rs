@@ -40,12 +40,16 @@ pub async fn check(selector: Option<&Selector>, repair: bool) -> Result<Vec<Chec
 async fn check_one(host: &Host, record: &Record, repair: bool) -> Result<Checked> {
     let id = record.id().clone();
     if host.standing(record).await? != Standing::Up {
-        let drift = vec![format!("the link {} is gone; netup gc clears the rest", record.attachment.host_ifname)];
+        let drift = vec![format!(
+            "the link {} is gone; netup gc clears the rest",
+            record.attachment.host_ifname
+        )];
         return Ok(Checked { id, drift, repaired: false });
     }
     let target = open_target(record)?;
     let steps = required(host, record)?;
-    let mut executor = Executor::new(host, Some(Container::open(&target)?), &record.attachment.target);
+    let mut executor =
+        Executor::new(host, Some(Container::open(&target)?), &record.attachment.target);
     let mut drift: Vec<Step> = executor.drift(&steps).await?.into_iter().cloned().collect();
     let rules_altered = !drift.contains(&Step::InstallRuleset) && !reload::rules_are_ours()?;
     drift.splice(0..0, rules_altered.then_some(Step::InstallRuleset));
@@ -60,7 +64,9 @@ async fn check_one(host: &Host, record: &Record, repair: bool) -> Result<Checked
 fn described(step: &Step, attachment: &Attachment) -> Vec<String> {
     match step {
         // The text of the rules says nothing about what is wrong.
-        Step::InstallRuleset => vec!["netup reload  # the static nftables rules are missing or altered".to_owned()],
+        Step::InstallRuleset => {
+            vec!["netup reload  # the static nftables rules are missing or altered".to_owned()]
+        }
         step => plan::lines(step, &attachment.target),
     }
 }
@@ -95,7 +101,8 @@ fn required(host: &Host, record: &Record) -> Result<Vec<Step>> {
 
 fn forwarding(attachment: &Attachment) -> Vec<Step> {
     let has = |family| attachment.addresses.iter().any(|address| address.family() == family);
-    let switches = [(Family::V4, "net/ipv4/ip_forward"), (Family::V6, "net/ipv6/conf/all/forwarding")];
+    let switches =
+        [(Family::V4, "net/ipv4/ip_forward"), (Family::V6, "net/ipv6/conf/all/forwarding")];
     let on = |key| Step::WriteSysctl {
         side: Side::Host,
         sysctl: Sysctl { key: SysctlKey::known(key), value: "1".to_owned() },

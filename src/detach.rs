@@ -13,6 +13,7 @@ use crate::plan::{Side, Step};
 use crate::request::Topology;
 use crate::state::Record;
 use crate::target::{Target, TargetName};
+use crate::unrecorded;
 
 /// Which attachments are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub async fn detach(selector: &Selector) -> Result<Vec<Detached>> {
     let mut failures = Vec::new();
     for id in ids {
         let started = Instant::now();
-        match detach_one(&host, &id).await {
+        match detach_one(&host, selector, &id).await {
             Ok(()) => gone.push(Detached { id, elapsed: started.elapsed() }),
             Err(e) => failures.push(e),
         }
@@ -59,12 +60,15 @@ pub async fn detach(selector: &Selector) -> Result<Vec<Detached>> {
     }
 }
 
-async fn detach_one(host: &Host, id: &AttachmentId) -> Result<()> {
+async fn detach_one(host: &Host, selector: &Selector, id: &AttachmentId) -> Result<()> {
     let _lock = host.state.lock_attachment(id)?;
     match host.state.record(id)? {
         Some(record) => take_down(host, &record).await,
-        // Somebody was faster.
-        None => Ok(()),
+        None => match Target::open(&selector.name) {
+            Ok(target) => unrecorded::take_down(host, &target, id).await,
+            // Somebody was faster.
+            Err(_) => Ok(()),
+        },
     }
 }
 
@@ -73,7 +77,8 @@ async fn detach_one(host: &Host, id: &AttachmentId) -> Result<()> {
 pub async fn select(host: &Host, selector: &Selector) -> Result<Vec<AttachmentId>> {
     let wanted = |id: &AttachmentId| selector.ifname.as_ref().is_none_or(|name| *name == id.ifname);
     if let Ok(container) = selector.name.parse::<ContainerId>() {
-        let ids: Vec<_> = host.state.attachments_of(&container)?.into_iter().filter(wanted).collect();
+        let ids: Vec<_> =
+            host.state.attachments_of(&container)?.into_iter().filter(wanted).collect();
         if !ids.is_empty() {
             return Ok(ids);
         }
@@ -87,23 +92,41 @@ pub async fn select(host: &Host, selector: &Selector) -> Result<Vec<AttachmentId
 }
 
 fn not_found(selector: &Selector) -> Error {
-    let interface = selector.ifname.as_ref().map_or(String::new(), |name| format!(" with interface {name}"));
-    Error::new(ErrorKind::AttachmentNotFound, format!("{:?} has no attachment{interface}", selector.name))
-        .hint("see netup ls")
+    let interface =
+        selector.ifname.as_ref().map_or(String::new(), |name| format!(" with interface {name}"));
+    Error::new(
+        ErrorKind::AttachmentNotFound,
+        format!("{:?} has no attachment{interface}", selector.name),
+    )
+    .hint("see netup ls")
 }
 
 async fn of_target(host: &Host, name: &TargetName) -> Result<Vec<AttachmentId>> {
-    let cookie = match Target::open_name(name.clone(), true) {
-        Ok(target) => {
-            let ids = host.state.attachments_of(&ContainerId::of_netns(target.cookie()))?;
-            if !ids.is_empty() {
-                return Ok(ids);
-            }
-            Some(target.cookie())
-        }
+    let target = match Target::open_name(name.clone(), true) {
+        Ok(target) => Some(target),
         Err(e) if e.kind() == ErrorKind::NotPermitted => return Err(e),
         Err(_) => None,
     };
+    let cookie = target.as_ref().map(Target::cookie);
+    if let Some(cookie) = cookie {
+        let ids = host.state.attachments_of(&ContainerId::of_netns(cookie))?;
+        if !ids.is_empty() {
+            return Ok(ids);
+        }
+    }
+    let found = recorded(host, name, cookie).await?;
+    match target {
+        Some(target) if found.is_empty() => unrecorded::find(host, &target).await,
+        _ => Ok(found),
+    }
+}
+
+/// Reads every record, for containers that were attached under an id of the caller's choice.
+async fn recorded(
+    host: &Host,
+    name: &TargetName,
+    cookie: Option<u64>,
+) -> Result<Vec<AttachmentId>> {
     let mut found = Vec::new();
     for id in host.state.attachment_ids()? {
         let Some(record) = host.state.record(&id)? else { continue };
@@ -134,7 +157,9 @@ pub async fn take_down(host: &Host, record: &Record) -> Result<()> {
     }
     let mut failures = failures.into_iter();
     match failures.next() {
-        Some(first) => Err(first.context(format!("detach {}", attachment.id)).with_undo_failures(failures.collect())),
+        Some(first) => Err(first
+            .context(format!("detach {}", attachment.id))
+            .with_undo_failures(failures.collect())),
         None => Ok(()),
     }
 }

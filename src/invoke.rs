@@ -19,10 +19,7 @@ pub enum Invocation {
     /// Show the attachments of one container.
     Show(Selector),
     /// Compare the kernel with what should hold.
-    Check {
-        selector: Option<Selector>,
-        repair: bool,
-    },
+    Check { selector: Option<Selector>, repair: bool },
     /// Clear what ended containers left.
     CollectGarbage,
     /// Put the rules back.
@@ -70,10 +67,7 @@ pub struct Page {
 impl Page {
     /// Text that has no colours.
     pub fn plain(text: String) -> Self {
-        Self {
-            coloured: text.clone(),
-            plain: text,
-        }
+        Self { coloured: text.clone(), plain: text }
     }
 }
 

@@ -18,13 +18,16 @@ pub async fn list() -> Result<Vec<Status>> {
     let host = Host::open()?;
     // One dump instead of a question per attachment.
     let links = link::all(&host.rtnl).await?;
-    let links: HashMap<u32, String> = links.into_iter().map(|link| (link.index, link.name)).collect();
+    let links: HashMap<u32, String> =
+        links.into_iter().map(|link| (link.index, link.name)).collect();
     let mut found = Vec::new();
     for id in host.state.attachment_ids()? {
         // One that was taken down meanwhile is not listed.
         let Some(record) = host.state.record(&id)? else { continue };
         let attachment = record.attachment;
-        let up = links.get(&attachment.host_ifindex).is_some_and(|name| name == attachment.host_ifname.as_str());
+        let up = links
+            .get(&attachment.host_ifindex)
+            .is_some_and(|name| name == attachment.host_ifname.as_str());
         let state = match (record.phase, up) {
             (Phase::Intent, _) => Standing::Incomplete,
             (Phase::Complete, true) => Standing::Up,

@@ -63,9 +63,7 @@ fn up(up: Up, reply: &Reply) -> Result<()> {
 /// From here on the container is held, whatever becomes of its name.
 fn open(up: Up) -> Result<Request> {
     let target = Target::open_name(up.target, up.allow_own_netns)?;
-    let request = Request::new(target, up.network)?
-        .with_ifname(up.ifname)
-        .replacing(up.replace);
+    let request = Request::new(target, up.network)?.with_ifname(up.ifname).replacing(up.replace);
     Ok(match up.id {
         Some(id) => request.with_id(id),
         None => request,
@@ -99,11 +97,7 @@ fn check(selector: Option<&Selector>, repair: bool, reply: &Reply) -> Result<Exi
     let check = netup::check(selector, repair);
     let checked = if repair { whole(check)? } else { wait(check)? };
     reply.checked(&checked)?;
-    Ok(verdict(
-        checked
-            .iter()
-            .all(|one| one.drift.is_empty() || one.repaired),
-    ))
+    Ok(verdict(checked.iter().all(|one| one.drift.is_empty() || one.repaired)))
 }
 
 fn collect_garbage(reply: &Reply) -> Result<ExitCode> {
@@ -115,19 +109,11 @@ fn collect_garbage(reply: &Reply) -> Result<ExitCode> {
 fn doctor(reply: &Reply) -> Result<ExitCode> {
     let findings = wait(async { Ok(netup::doctor().await) })?;
     reply.findings(&findings)?;
-    Ok(verdict(
-        findings
-            .iter()
-            .all(|finding| finding.health != Health::Failure),
-    ))
+    Ok(verdict(findings.iter().all(|finding| finding.health != Health::Failure)))
 }
 
 fn verdict(good: bool) -> ExitCode {
-    if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs a change to its end, with the signals held back by which people and supervisors stop a

@@ -44,7 +44,10 @@ fn run(arguments: &[&str], input: &str) -> Result<String> {
     match success {
         Some(true) => Ok(stdout),
         Some(false) => Err(refused(&operation(), &stderr)),
-        None => Err(Error::new(ErrorKind::Nft, format!("{} did not end within {DEADLINE:?}", operation()))),
+        None => Err(Error::new(
+            ErrorKind::Nft,
+            format!("{} did not end within {DEADLINE:?}", operation()),
+        )),
     }
 }
 
@@ -59,7 +62,8 @@ fn refused(operation: &str, stderr: &str) -> Error {
 
 fn find() -> Result<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
-    let folders = path.split(':').chain(FURTHER_FOLDERS.split(':')).filter(|folder| !folder.is_empty());
+    let folders =
+        path.split(':').chain(FURTHER_FOLDERS.split(':')).filter(|folder| !folder.is_empty());
     let mut programs = folders.map(|folder| PathBuf::from(folder).join("nft"));
     programs.find(|program| program.is_file()).ok_or_else(|| {
         Error::new(ErrorKind::MissingTool, "the program nft is not installed")

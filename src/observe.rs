@@ -18,7 +18,12 @@ use crate::ruleset::{Element, PublishedPort, address_of_data};
 use crate::target::Target;
 
 /// The snapshot for one request.
-pub async fn observe(host: &Host, container: &Rtnl, target: &Target, wanted: &Wanted<'_>) -> Result<Observed> {
+pub async fn observe(
+    host: &Host,
+    container: &Rtnl,
+    target: &Target,
+    wanted: &Wanted<'_>,
+) -> Result<Observed> {
     let network = wanted.network;
     let ipv6 = sysctl::read(&SysctlKey::known("net/ipv6/conf/all/forwarding"))?;
     let bridge = match &network.topology {
@@ -46,22 +51,30 @@ fn host_ifname(wanted: &Wanted<'_>) -> IfName {
     wanted.network.host_ifname.clone().unwrap_or_else(|| wanted.id.host_ifname())
 }
 
-async fn observe_container(rtnl: &Rtnl, target: &Target, wanted: &Wanted<'_>, observed: &mut Observed) -> Result<()> {
+async fn observe_container(
+    rtnl: &Rtnl,
+    target: &Target,
+    wanted: &Wanted<'_>,
+    observed: &mut Observed,
+) -> Result<()> {
     observed.container_link_exists = link::by_name(rtnl, &wanted.id.ifname).await?.is_some();
     observed.loopback_up = link::by_name(rtnl, &IfName::loopback()).await?.is_some_and(|lo| lo.up);
     let network = wanted.network;
     if !network.has(Family::V6) && network.sysctls.is_empty() {
         return Ok(());
     }
-    let disabled = ["all", "default"].map(|link| SysctlKey::of_link(Family::V6, link, "disable_ipv6"));
+    let disabled =
+        ["all", "default"].map(|link| SysctlKey::of_link(Family::V6, link, "disable_ipv6"));
     let read = || {
         let off = |key| Ok(sysctl::read(key)?.as_deref() == Some("1"));
         let disabled = disabled.iter().map(off).collect::<Result<Vec<bool>>>()?.contains(&true);
         let present = |s: &Sysctl| Ok(sysctl::read(&s.key)?.map(|value| (s.key.clone(), value)));
-        let values = network.sysctls.iter().filter_map(|s| present(s).transpose()).collect::<Result<_>>()?;
+        let values =
+            network.sysctls.iter().filter_map(|s| present(s).transpose()).collect::<Result<_>>()?;
         Ok((disabled, values))
     };
-    (observed.container_ipv6_disabled, observed.container_sysctls) = netns::visit(target.netns(), read).flatten()?;
+    (observed.container_ipv6_disabled, observed.container_sysctls) =
+        netns::visit(target.netns(), read).flatten()?;
     Ok(())
 }
 
@@ -70,13 +83,16 @@ async fn observe_container(rtnl: &Rtnl, target: &Target, wanted: &Wanted<'_>, ob
 /// The look-ups are for addresses that RFC 5737 and RFC 3849 reserve for documentation: nobody has
 /// a route to them but the default one. On a machine that does use one of them another is tried.
 async fn uplink_mtu(rtnl: &Rtnl, v4: bool) -> Result<Option<u32>> {
-    let probes_v4 = [[203, 0, 113, 1], [198, 51, 100, 1], [192, 0, 2, 1]].map(|o| IpAddr::V4(Ipv4Addr::from(o)));
+    let probes_v4 = [[203, 0, 113, 1], [198, 51, 100, 1], [192, 0, 2, 1]]
+        .map(|o| IpAddr::V4(Ipv4Addr::from(o)));
     let probe_v6 = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1));
     let v4_first = probes_v4.into_iter().chain([probe_v6]);
     let v6_first = [probe_v6].into_iter().chain(probes_v4);
     let probes: Vec<IpAddr> = if v4 { v4_first.collect() } else { v6_first.collect() };
     for probe in probes {
-        if let Some(entry) = route::lookup(rtnl, probe).await?.filter(|entry| entry.destination.is_default()) {
+        if let Some(entry) =
+            route::lookup(rtnl, probe).await?.filter(|entry| entry.destination.is_default())
+        {
             return mtu_of(rtnl, &entry).await;
         }
     }
@@ -91,7 +107,12 @@ async fn mtu_of(rtnl: &Rtnl, entry: &Entry) -> Result<Option<u32>> {
     Ok(entry.mtu.or(link))
 }
 
-async fn forwarding(rtnl: &Rtnl, observed: &mut Observed, wanted: &Wanted<'_>, v6: Option<&str>) -> Result<()> {
+async fn forwarding(
+    rtnl: &Rtnl,
+    observed: &mut Observed,
+    wanted: &Wanted<'_>,
+    v6: Option<&str>,
+) -> Result<()> {
     if wanted.network.has(Family::V4) {
         let v4 = sysctl::read(&SysctlKey::known("net/ipv4/ip_forward"))?;
         if v4.as_deref() == Some("0") {
@@ -128,7 +149,8 @@ async fn forwarding_off_v6(rtnl: &Rtnl) -> Result<ForwardingOff> {
 /// The links by which routes were learnt from router advertisements.
 async fn advertised(rtnl: &Rtnl) -> Result<Vec<u32>> {
     let routes = route::all(rtnl, Family::V6).await?;
-    let mut links: Vec<u32> = routes.iter().filter(|entry| entry.advertised).filter_map(|entry| entry.link).collect();
+    let mut links: Vec<u32> =
+        routes.iter().filter(|entry| entry.advertised).filter_map(|entry| entry.link).collect();
     links.sort_unstable();
     links.dedup();
     Ok(links)
@@ -168,7 +190,8 @@ async fn bridge(host: &Host, name: &IfName) -> Result<Option<ObservedBridge>> {
 /// The routing entry for each address, and for each gateway that it may get.
 async fn reached(host: &Host, wanted: &Wanted<'_>) -> Result<Vec<Reached>> {
     let defaults = wanted.addresses.iter().map(|address| address.default_gateway());
-    let mut ips: Vec<IpAddr> = wanted.addresses.iter().map(|address: &HostAddr| address.ip()).collect();
+    let mut ips: Vec<IpAddr> =
+        wanted.addresses.iter().map(|address: &HostAddr| address.ip()).collect();
     ips.extend(wanted.network.gateways.iter().copied().chain(defaults));
     ips.sort_unstable();
     ips.dedup();
@@ -184,7 +207,9 @@ async fn reached(host: &Host, wanted: &Wanted<'_>) -> Result<Vec<Reached>> {
 async fn reached_by(host: &Host, ip: IpAddr, entry: Entry) -> Result<Reached> {
     let link = match entry.link {
         // Only where it matters: a route by a next hop is nobody's segment.
-        Some(index) if entry.via.is_none() => link::by_index(&host.rtnl, index).await?.map(|link| link.name),
+        Some(index) if entry.via.is_none() => {
+            link::by_index(&host.rtnl, index).await?.map(|link| link.name)
+        }
         _ => None,
     };
     Ok(Reached { ip, destination: entry.destination, link, local: entry.local, via: entry.via })
@@ -200,7 +225,8 @@ fn taken_ports(host: &Host, wanted: &Wanted<'_>) -> Result<Vec<TakenPort>> {
         }
     }
     for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
-        let of_protocol: Vec<&PublishedPort> = ports.iter().filter(|port| port.protocol == protocol).collect();
+        let of_protocol: Vec<&PublishedPort> =
+            ports.iter().filter(|port| port.protocol == protocol).collect();
         if !of_protocol.is_empty() {
             taken.extend(listened_on(protocol, &of_protocol)?);
         }
@@ -225,7 +251,8 @@ fn listened_on(protocol: Protocol, ports: &[&PublishedPort]) -> Result<Vec<Taken
     let mut taken = Vec::new();
     for port in ports {
         let family = Family::of(port.ip);
-        let holder = listeners.iter().find(|l| l.port == port.host_port && l.takes(family, port.host_ip));
+        let holder =
+            listeners.iter().find(|l| l.port == port.host_port && l.takes(family, port.host_ip));
         taken.extend(holder.map(|listener| TakenPort { port: **port, by: described(listener) }));
     }
     Ok(taken)

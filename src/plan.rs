@@ -138,9 +138,10 @@ fn gateways(network: &Network, addresses: &[HostAddr], observed: &Observed) -> R
 }
 
 fn asked_gateway(network: &Network, address: HostAddr) -> Option<IpAddr> {
-    let single = address.prefix().len() == address.family().bits();
+    let single = address.prefix().length() == address.family().bits();
     let serves = |gateway: &&IpAddr| {
-        address.prefix().contains(**gateway) || (single && Family::of(**gateway) == address.family())
+        address.prefix().contains(**gateway)
+            || (single && Family::of(**gateway) == address.family())
     };
     network.gateways.iter().find(serves).copied()
 }
@@ -149,7 +150,9 @@ impl Attachment {
     /// The gateway by which this address's network is reached.
     fn gateway_of(&self, address: HostAddr) -> Option<IpAddr> {
         let inside = self.gateways.iter().find(|gateway| address.prefix().contains(**gateway));
-        inside.or_else(|| self.gateways.iter().find(|g| Family::of(**g) == address.family())).copied()
+        inside
+            .or_else(|| self.gateways.iter().find(|g| Family::of(**g) == address.family()))
+            .copied()
     }
 
     /// The first gateway of a family, by which its default route goes.
@@ -241,7 +244,10 @@ fn container_routes(attachment: &Attachment) -> Vec<Planned> {
         via: None,
         metric: None,
     });
-    defaults.chain(attachment.routes.iter().copied()).map(|route| container_route(attachment, route)).collect()
+    defaults
+        .chain(attachment.routes.iter().copied())
+        .map(|route| container_route(attachment, route))
+        .collect()
 }
 
 fn container_route(attachment: &Attachment, route: RouteRequest) -> Planned {
@@ -262,8 +268,13 @@ fn sysctls(wanted: &[Sysctl], observed: &Observed) -> Vec<Planned> {
     let write = |sysctl| Step::WriteSysctl { side: Side::Container, sysctl };
     let planned = |sysctl: &Sysctl| {
         let former = observed.container_sysctls.get(&sysctl.key);
-        let undo = former.map(|value| write(Sysctl { key: sysctl.key.clone(), value: value.clone() }));
-        Planned { step: write(sysctl.clone()), undo: undo.into_iter().collect(), scope: UndoScope::Attachment }
+        let undo =
+            former.map(|value| write(Sysctl { key: sysctl.key.clone(), value: value.clone() }));
+        Planned {
+            step: write(sysctl.clone()),
+            undo: undo.into_iter().collect(),
+            scope: UndoScope::Attachment,
+        }
     };
     wanted.iter().map(planned).collect()
 }

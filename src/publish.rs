@@ -42,7 +42,8 @@ impl FromStr for Protocol {
             "tcp" => Ok(Self::Tcp),
             "udp" => Ok(Self::Udp),
             "sctp" => Ok(Self::Sctp),
-            _ => Err(Error::invalid(format!("protocol {text:?} is unknown")).hint("use tcp, udp or sctp")),
+            _ => Err(Error::invalid(format!("protocol {text:?} is unknown"))
+                .hint("use tcp, udp or sctp")),
         }
     }
 }
@@ -213,8 +214,10 @@ fn host_address(ip: IpAddr) -> Result<Option<IpAddr>> {
     if ip == IpAddr::V6(Ipv6Addr::LOCALHOST) {
         // IPv4 has route_localnet for this; IPv6 has nothing like it, and the kernel drops a packet
         // from ::1 that leaves lo.
-        return Err(Error::invalid("a port cannot be published on ::1: the kernel does not route IPv6 loopback addresses")
-            .hint("use 127.0.0.1, or another IPv6 address of the host"));
+        return Err(Error::invalid(
+            "a port cannot be published on ::1: the kernel does not route IPv6 loopback addresses",
+        )
+        .hint("use 127.0.0.1, or another IPv6 address of the host"));
     }
     // 0.0.0.0 would mean "IPv4 only"; the maps know only "any" and "this one", so it means any
     // address, as -p without an address does.
@@ -258,9 +261,27 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         let bad = [
-            "", "80", ":80", "80:", "0:80", "80:0", "65536:80", "80:65536", "82-80:80-82", "80-82:80-81",
-            "80:80/icmp", "80:80/", "a:80", "2001:db8::1:80:80", "[::1]:80:80", "1.2.3:80:80",
-            "224.0.0.1:80:80", "+80:80", "80-:80-", "-80:80", "80:80:80:80",
+            "",
+            "80",
+            ":80",
+            "80:",
+            "0:80",
+            "80:0",
+            "65536:80",
+            "80:65536",
+            "82-80:80-82",
+            "80-82:80-81",
+            "80:80/icmp",
+            "80:80/",
+            "a:80",
+            "2001:db8::1:80:80",
+            "[::1]:80:80",
+            "1.2.3:80:80",
+            "224.0.0.1:80:80",
+            "+80:80",
+            "80-:80-",
+            "-80:80",
+            "80:80:80:80",
         ];
         for text in bad {
             assert!(text.parse::<Publish>().is_err(), "{text:?}");
@@ -269,7 +290,8 @@ mod tests {
 
     #[test]
     fn overlap_is_by_address_protocol_and_port() {
-        let overlaps = |a: &str, b: &str| a.parse::<Publish>().unwrap().overlaps(&b.parse().unwrap());
+        let overlaps =
+            |a: &str, b: &str| a.parse::<Publish>().unwrap().overlaps(&b.parse().unwrap());
         assert!(overlaps("80:80", "80:81"));
         assert!(overlaps("80-90:80-90", "85:1"));
         assert!(overlaps("10.0.0.1:80:80", "80:80"));

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use nftables::schema::{NfListObject, NfObject, Nftables};
+use serde_json::Value;
 
 use crate::apply::is_stored;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::kernel::{netns, nftables as kernel_nftables};
+use crate::kernel::{netns, nftables};
 use crate::nft;
 use crate::outcome::Reloaded;
 use crate::plan::Step;
@@ -38,7 +38,8 @@ pub async fn reload() -> Result<Reloaded> {
     }
     for name in bridges {
         let _lock = host.state.lock_bridge(&name)?;
-        reloaded.elements += restore_all(&host, &host.state.bridge(&name)?.unwrap_or_default().steps)?;
+        reloaded.elements +=
+            restore_all(&host, &host.state.bridge(&name)?.unwrap_or_default().steps)?;
     }
     Ok(reloaded)
 }
@@ -62,10 +63,10 @@ pub fn restore(host: &Host, elements: &[Element]) -> Result<()> {
             missing.push(element.clone());
         }
     }
-    kernel_nftables::add(&host.nft, &missing, &"nft add element inet netup").map_err(|e| match e.errno() {
-        Some(libc::EEXIST) => {
-            e.with_kind(ErrorKind::PortInUse).hint("a published port leads elsewhere by now; netup check tells which")
-        }
+    nftables::add(&host.nft, &missing, &"nft add element inet netup").map_err(|e| match e.errno() {
+        Some(libc::EEXIST) => e
+            .with_kind(ErrorKind::PortInUse)
+            .hint("a published port leads elsewhere by now; netup check tells which"),
         _ => e,
     })
 }
@@ -85,7 +86,7 @@ pub async fn remove_ruleset() -> Result<()> {
         )
         .hint("take them down first; netup ls lists them"));
     }
-    kernel_nftables::remove_table(&host.nft)?;
+    nftables::remove_table(&host.nft)?;
     host.state.remove(&alone)
 }
 
@@ -105,26 +106,29 @@ pub fn rules_are_ours() -> Result<bool> {
     Ok(rules(&present)? == rules(&reference)?)
 }
 
-/// The table without handles and elements.
-fn rules(json: &str) -> Result<Vec<NfListObject<'static>>> {
-    let parsed: Nftables<'static> = serde_json::from_str(json)
-        .map_err(|e| Error::new(ErrorKind::Nft, format!("read what nft printed: {e}")))?;
-    let object = |object: &NfObject<'static>| match object {
-        NfObject::ListObject(object) => bare(object.clone()),
-        NfObject::CmdObject(_) => None,
-    };
-    Ok(parsed.objects.iter().filter_map(object).collect())
+/// The table's objects without handles and elements.
+///
+/// As plain JSON, not by the types of the `nftables` crate: it does not know a map whose data is a
+/// concatenation, which nft 1.0.6 prints as one string.
+fn rules(json: &str) -> Result<Vec<Value>> {
+    let unreadable =
+        |why: String| Error::new(ErrorKind::Nft, format!("read what nft printed: {why}"));
+    let mut printed: Value = serde_json::from_str(json).map_err(|e| unreadable(e.to_string()))?;
+    let objects = printed.get_mut("nftables").and_then(Value::as_array_mut);
+    let mut objects =
+        std::mem::take(objects.ok_or_else(|| unreadable("it has no objects".to_owned()))?);
+    objects.retain(|object| object.get("metainfo").is_none());
+    objects
+        .iter_mut()
+        .filter_map(Value::as_object_mut)
+        .flat_map(|object| object.values_mut())
+        .for_each(bare);
+    Ok(objects)
 }
 
-fn bare(mut object: NfListObject<'static>) -> Option<NfListObject<'static>> {
-    match &mut object {
-        NfListObject::MetainfoObject(_) => return None,
-        NfListObject::Table(table) => table.handle = None,
-        NfListObject::Chain(chain) => chain.handle = None,
-        NfListObject::Rule(rule) => rule.handle = None,
-        NfListObject::Set(set) => (set.handle, set.elem) = (None, None),
-        NfListObject::Map(map) => (map.handle, map.elem) = (None, None),
-        _ => {}
+fn bare(object: &mut Value) {
+    if let Some(object) = object.as_object_mut() {
+        object.remove("handle");
+        object.remove("elem");
     }
-    Some(object)
 }

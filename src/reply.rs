@@ -38,10 +38,7 @@ impl Reply {
     }
 
     pub fn attached(&self, outcome: &Outcome) -> Result<()> {
-        self.answer(
-            || table::outcome(outcome, self.out),
-            || json::document(outcome),
-        )
+        self.answer(|| table::outcome(outcome, self.out), || json::document(outcome))
     }
 
     pub fn planned(&self, lines: &[String]) -> Result<()> {
@@ -65,10 +62,7 @@ impl Reply {
     }
 
     pub fn collected(&self, collected: &Collected) -> Result<()> {
-        self.answer(
-            || table::collected(collected, self.out),
-            || json::collected(collected),
-        )
+        self.answer(|| table::collected(collected, self.out), || json::collected(collected))
     }
 
     pub fn reloaded(&self, reloaded: &Reloaded) -> Result<()> {
@@ -80,19 +74,12 @@ impl Reply {
     }
 
     pub fn findings(&self, findings: &[Finding]) -> Result<()> {
-        self.answer(
-            || table::findings(findings, self.out),
-            || json::document(findings),
-        )
+        self.answer(|| table::findings(findings, self.out), || json::document(findings))
     }
 
     /// Help and the like: the same in every form.
     pub fn page(&self, page: &Page) -> Result<()> {
-        print(if self.out.is_on() {
-            &page.coloured
-        } else {
-            &page.plain
-        })
+        print(if self.out.is_on() { &page.coloured } else { &page.plain })
     }
 
     /// A step that was just applied. That nobody reads it any more is no reason to fail.

@@ -234,13 +234,17 @@ impl Network {
         for (i, gateway) in self.gateways.iter().enumerate() {
             let known = |a: &&AddressRequest| a.prefix().contains(*gateway);
             if !self.addresses.iter().any(|a| known(&a) || routed_single(self, *a, *gateway)) {
-                return Err(Error::invalid(format!("gateway {gateway} lies in no network of the container's addresses")));
+                return Err(Error::invalid(format!(
+                    "gateway {gateway} lies in no network of the container's addresses"
+                )));
             }
             if self.gateways[..i].contains(gateway) {
                 return Err(Error::invalid(format!("gateway {gateway} is given twice")));
             }
             if self.addresses.iter().filter_map(exact).any(|a| a.ip() == *gateway) {
-                return Err(Error::invalid(format!("{gateway} cannot be both the container's address and its gateway")));
+                return Err(Error::invalid(format!(
+                    "{gateway} cannot be both the container's address and its gateway"
+                )));
             }
         }
         Ok(())
@@ -250,9 +254,14 @@ impl Network {
         for (i, route) in self.routes.iter().enumerate() {
             let family = route.destination.family();
             if !self.has(family) {
-                return Err(Error::invalid(format!("route {route} needs an {family} address in the container")));
+                return Err(Error::invalid(format!(
+                    "route {route} needs an {family} address in the container"
+                )));
             }
-            if self.routes[..i].iter().any(|r| r.destination == route.destination && r.metric == route.metric) {
+            if self.routes[..i]
+                .iter()
+                .any(|r| r.destination == route.destination && r.metric == route.metric)
+            {
                 return Err(Error::invalid(format!("route {route} is given twice")));
             }
             if route.destination.is_default() && self.default_route && route.metric.is_none() {
@@ -266,11 +275,15 @@ impl Network {
     fn validate_publish(&self) -> Result<()> {
         for (i, publish) in self.publish.iter().enumerate() {
             if let Some(other) = self.publish[..i].iter().find(|other| other.overlaps(publish)) {
-                return Err(Error::invalid(format!("publish {publish} and {other} claim the same host port")));
+                return Err(Error::invalid(format!(
+                    "publish {publish} and {other} claim the same host port"
+                )));
             }
             let family = publish.host_ip.map(Family::of);
             if let Some(family) = family.filter(|family| !self.has(*family)) {
-                return Err(Error::invalid(format!("publish {publish} needs an {family} address in the container")));
+                return Err(Error::invalid(format!(
+                    "publish {publish} needs an {family} address in the container"
+                )));
             }
         }
         Ok(())
@@ -299,7 +312,7 @@ fn exact(address: &AddressRequest) -> Option<HostAddr> {
 fn routed_single(network: &Network, address: AddressRequest, gateway: IpAddr) -> bool {
     let prefix = address.prefix();
     network.topology == Topology::Routed
-        && prefix.len() == prefix.family().bits()
+        && prefix.length() == prefix.family().bits()
         && prefix.family() == Family::of(gateway)
 }
 
@@ -308,7 +321,7 @@ fn lease_has_room(address: AddressRequest) -> Result<()> {
         return Ok(());
     };
     let most = prefix.family().bits() - 1;
-    if prefix.len() == 0 || prefix.len() > most {
+    if prefix.length() == 0 || prefix.length() > most {
         return Err(Error::invalid(format!("subnet {prefix} cannot be leased from"))
             .hint(format!("use a prefix length from 1 to {most}")));
     }
@@ -403,7 +416,8 @@ impl FromStr for Sysctl {
 
     fn from_str(text: &str) -> Result<Self> {
         let (key, value) = text.split_once('=').ok_or_else(|| {
-            Error::invalid(format!("sysctl {text:?} has no value")).hint("write it as net.ipv4.tcp_syncookies=1")
+            Error::invalid(format!("sysctl {text:?} has no value"))
+                .hint("write it as net.ipv4.tcp_syncookies=1")
         })?;
         let value = value.trim();
         if value.is_empty() || value.contains(['\n', '\0']) {
@@ -457,9 +471,15 @@ impl FromStr for SysctlKey {
         let path = if slashes { text.to_owned() } else { text.replace('.', "/") };
         let bad = |why: &str| Error::invalid(format!("sysctl {text:?} {why}"));
         if !path.starts_with("net/") {
-            return Err(bad("is not below net").hint("only net.* parameters belong to a network namespace"));
+            return Err(
+                bad("is not below net").hint("only net.* parameters belong to a network namespace")
+            );
         }
-        let wrong = |part: &str| matches!(part, "" | "." | "..") || part.contains(char::is_whitespace) || part.contains('\0');
+        let wrong = |part: &str| {
+            matches!(part, "" | "." | "..")
+                || part.contains(char::is_whitespace)
+                || part.contains('\0')
+        };
         match path.split('/').find(|part| wrong(part)) {
             Some(_) => Err(bad("is not a parameter's name")),
             None => Ok(Self(path)),
@@ -513,13 +533,29 @@ mod tests {
         for text in ["10.2.0.0/16", "10.2.0.0/16,via=10.0.0.9", "fd01::/48,via=fd00::9,metric=5"] {
             assert_eq!(text.parse::<RouteRequest>().unwrap().to_string(), text);
         }
-        for bad in ["10.2.0.1/16", "10.2.0.0/16,via=fd00::1", "10.2.0.0/16,dev=x", "10.2.0.0/16,via=1.1.1.1,via=1.1.1.2", "x"] {
+        for bad in [
+            "10.2.0.1/16",
+            "10.2.0.0/16,via=fd00::1",
+            "10.2.0.0/16,dev=x",
+            "10.2.0.0/16,via=1.1.1.1,via=1.1.1.2",
+            "x",
+        ] {
             assert!(bad.parse::<RouteRequest>().is_err(), "{bad}");
         }
         let key: SysctlKey = "net/ipv4/conf/eth0.100/forwarding".parse().unwrap();
         assert_eq!(key.to_string(), "net/ipv4/conf/eth0.100/forwarding");
-        assert_eq!("net.ipv4.ip_forward=1".parse::<Sysctl>().unwrap().to_string(), "net.ipv4.ip_forward=1");
-        for bad in ["kernel.hostname=x", "net..ipv4=1", "net/../kernel/x=1", "net.ipv4.x", "net.ipv4.x=", "=1"] {
+        assert_eq!(
+            "net.ipv4.ip_forward=1".parse::<Sysctl>().unwrap().to_string(),
+            "net.ipv4.ip_forward=1"
+        );
+        for bad in [
+            "kernel.hostname=x",
+            "net..ipv4=1",
+            "net/../kernel/x=1",
+            "net.ipv4.x",
+            "net.ipv4.x=",
+            "=1",
+        ] {
             assert!(bad.parse::<Sysctl>().is_err(), "{bad}");
         }
     }

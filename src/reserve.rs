@@ -47,13 +47,24 @@ impl Drop for Reservation<'_> {
 
 /// Reserves the request's addresses. `kept` are those that the attachment had before, which a
 /// lease takes again.
-pub async fn reserve<'a>(host: &'a Host, id: &'a AttachmentId, network: &Network, kept: &[HostAddr]) -> Result<Reservation<'a>> {
+pub async fn reserve<'a>(
+    host: &'a Host,
+    id: &'a AttachmentId,
+    network: &Network,
+    kept: &[HostAddr],
+) -> Result<Reservation<'a>> {
     let mut reservation = Reservation { host, id, addresses: Vec::new(), taken: Vec::new() };
     for request in &network.addresses {
-        let former = kept.iter().find(|a| a.prefix() == request.prefix() && !reservation.addresses.contains(a));
+        let former = kept
+            .iter()
+            .find(|a| a.prefix() == request.prefix() && !reservation.addresses.contains(a));
         let address = match (request, former) {
             (AddressRequest::Exact(address), _) => *address,
-            (AddressRequest::Lease(_), Some(former)) if claim(host, id, former.ip()).await.is_ok() => *former,
+            (AddressRequest::Lease(_), Some(former))
+                if claim(host, id, former.ip()).await.is_ok() =>
+            {
+                *former
+            }
             (AddressRequest::Lease(prefix), _) => {
                 let reserved = not_for_lease(host, network).await?;
                 let leased = lease(host, id, *prefix, &reserved).await?;
@@ -86,7 +97,9 @@ pub async fn preview(host: &Host, id: &AttachmentId, network: &Network) -> Resul
 
 async fn free(host: &Host, id: &AttachmentId, address: HostAddr) -> Result<HostAddr> {
     match host.state.owner(address.ip())? {
-        Some(owner) if owner != *id && is_alive(host, &owner).await? => Err(taken(address.ip(), &owner)),
+        Some(owner) if owner != *id && is_alive(host, &owner).await? => {
+            Err(taken(address.ip(), &owner))
+        }
         _ => Ok(address),
     }
 }
@@ -117,7 +130,12 @@ fn taken(ip: IpAddr, owner: &AttachmentId) -> Error {
 }
 
 /// A pool that has run dry may be full of containers that ended without `down`.
-async fn lease(host: &Host, id: &AttachmentId, prefix: crate::addr::Prefix, reserved: &[IpAddr]) -> Result<HostAddr> {
+async fn lease(
+    host: &Host,
+    id: &AttachmentId,
+    prefix: crate::addr::Prefix,
+    reserved: &[IpAddr],
+) -> Result<HostAddr> {
     match host.state.lease(prefix, id, reserved) {
         Err(e) if e.kind() == ErrorKind::PoolExhausted => {
             gc::collect(host).await?;
@@ -134,7 +152,9 @@ async fn not_for_lease(host: &Host, network: &Network) -> Result<Vec<IpAddr>> {
         let first = request.prefix().nth(request.prefix().host_offsets().0);
         let of_first = first.and_then(|first| HostAddr::new(first, request.prefix()));
         match request {
-            AddressRequest::Exact(address) => reserved.extend([address.ip(), address.default_gateway()]),
+            AddressRequest::Exact(address) => {
+                reserved.extend([address.ip(), address.default_gateway()]);
+            }
             // A pool's first address is the gateway, also in a network of two, so that all of a
             // pool's containers have the same.
             AddressRequest::Lease(_) => reserved.extend(of_first.map(HostAddr::ip)),
@@ -143,7 +163,9 @@ async fn not_for_lease(host: &Host, network: &Network) -> Result<Vec<IpAddr>> {
     if let Topology::Bridge(name) = &network.topology
         && let Some(bridge) = link::by_name(&host.rtnl, name).await?
     {
-        reserved.extend(address::of_link(&host.rtnl, bridge.index).await?.into_iter().map(HostAddr::ip));
+        reserved.extend(
+            address::of_link(&host.rtnl, bridge.index).await?.into_iter().map(HostAddr::ip),
+        );
     }
     Ok(reserved)
 }

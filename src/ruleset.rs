@@ -19,9 +19,8 @@ pub const TABLE: &str = "netup";
 /// must refill the chains an older one made.
 pub const COMMENT: &str = "netup ruleset 1";
 /// Every set and map of the table.
-pub const SETS: [&str; 8] = [
-    "links", "hairpin", "masq4", "masq6", "publish4", "publish4_at", "publish6", "publish6_at",
-];
+pub const SETS: [&str; 8] =
+    ["links", "hairpin", "masq4", "masq6", "publish4", "publish4_at", "publish6", "publish6_at"];
 
 /// One element of a set or map.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

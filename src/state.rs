@@ -49,7 +49,9 @@ impl State {
             return Ok(());
         }
         // The last one is the mark that all are there.
-        ["attachments", "claims", "pools", "bridges"].iter().try_for_each(|name| make_folder(&self.path(name)))
+        ["attachments", "claims", "pools", "bridges"]
+            .iter()
+            .try_for_each(|name| make_folder(&self.path(name)))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -71,14 +73,19 @@ fn root() -> Result<PathBuf> {
     }
     match std::env::var_os("XDG_RUNTIME_DIR") {
         Some(folder) => Ok(Path::new(&folder).join("netup")),
-        None => Err(Error::new(ErrorKind::State, "there is no folder for the state: XDG_RUNTIME_DIR is not set")
-            .hint(format!("run as root, or set {STATE_DIR_VARIABLE}"))),
+        None => Err(Error::new(
+            ErrorKind::State,
+            "there is no folder for the state: XDG_RUNTIME_DIR is not set",
+        )
+        .hint(format!("run as root, or set {STATE_DIR_VARIABLE}"))),
     }
 }
 
 fn make_folder(path: &Path) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| {
-        failed("create", path, &e).hint(format!("run as root, or set {STATE_DIR_VARIABLE} to a folder that can be written"))
+        failed("create", path, &e).hint(format!(
+            "run as root, or set {STATE_DIR_VARIABLE} to a folder that can be written"
+        ))
     })
 }
 
@@ -98,7 +105,12 @@ fn absent_ok(result: io::Result<()>) -> io::Result<()> {
 fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     let temporary = temporary(path);
     let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
         io::Write::write_all(&mut file, content)?;
         fs::rename(&temporary, path)
     };

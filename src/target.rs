@@ -42,7 +42,10 @@ impl FromStr for TargetName {
                 .hint("give a PID, a path, a name under /run/netns, or fd:N")
         };
         if let Some(number) = text.strip_prefix("fd:") {
-            return number.parse().map(Self::Fd).map_err(|e| bad(&format!("has no valid descriptor ({e})")));
+            return number
+                .parse()
+                .map(Self::Fd)
+                .map_err(|e| bad(&format!("has no valid descriptor ({e})")));
         }
         if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
             return match text.parse() {
@@ -145,8 +148,11 @@ impl Target {
     pub fn open_name(name: TargetName, allow_own: bool) -> Result<Self> {
         let netns = name.open()?;
         if !netns::is_netns(netns.as_fd()) {
-            return Err(Error::new(ErrorKind::NotANetns, format!("{name} is not a network namespace"))
-                .hint("give a PID, a path such as /proc/PID/ns/net, or a name under /run/netns"));
+            return Err(Error::new(
+                ErrorKind::NotANetns,
+                format!("{name} is not a network namespace"),
+            )
+            .hint("give a PID, a path such as /proc/PID/ns/net, or a name under /run/netns"));
         }
         if !allow_own && netns::same(netns.as_fd(), netns::current()?.as_fd())? {
             return Err(Error::new(ErrorKind::OwnNetns, format!("{name} is the caller's own network namespace"))
@@ -213,9 +219,11 @@ fn open_path(path: &Path, name: &TargetName) -> Result<OwnedFd> {
     opened.map(OwnedFd::from).map_err(|e| {
         let error = Error::io(format!("open {}", path.display()), &e);
         match (e.kind(), name) {
-            (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, TargetName::Named(name)) => error
-                .with_kind(ErrorKind::TargetNotFound)
-                .hint(format!("there is no namespace {name:?}; see ip netns list")),
+            (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, TargetName::Named(name)) => {
+                error
+                    .with_kind(ErrorKind::TargetNotFound)
+                    .hint(format!("there is no namespace {name:?}; see ip netns list"))
+            }
             (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, _) => {
                 error.with_kind(ErrorKind::TargetNotFound).hint("check the path")
             }

@@ -11,7 +11,10 @@ use crate::request::Sysctl;
 
 impl Executor<'_> {
     /// The steps whose effect does not hold.
-    pub async fn drift<'s>(&self, steps: impl IntoIterator<Item = &'s Step>) -> Result<Vec<&'s Step>> {
+    pub async fn drift<'s>(
+        &self,
+        steps: impl IntoIterator<Item = &'s Step>,
+    ) -> Result<Vec<&'s Step>> {
         let mut drift = Vec::new();
         for step in steps {
             match self.holds(step).await {
@@ -28,12 +31,16 @@ impl Executor<'_> {
         match step {
             Step::InstallRuleset => Ok(nftables::table(&self.host.nft)? == Table::Current),
             Step::WriteSysctl { side, sysctl } => self.sysctl_holds(*side, sysctl),
-            Step::AddBridge { name, .. } => Ok(link::by_name(&self.host.rtnl, name).await?.is_some()),
+            Step::AddBridge { name, .. } => {
+                Ok(link::by_name(&self.host.rtnl, name).await?.is_some())
+            }
             Step::AddVeth(veth) => {
                 let near = link::by_index(&self.host.rtnl, veth.host_index).await?;
                 let far = link::by_name(self.side(Side::Container)?, &veth.container).await?;
                 Ok(near.zip(far).is_some_and(|(near, far)| {
-                    near.name == veth.host.as_str() && near.peer == Some(far.index) && far.peer == Some(near.index)
+                    near.name == veth.host.as_str()
+                        && near.peer == Some(far.index)
+                        && far.peer == Some(near.index)
                 }))
             }
             Step::SetUp { side, name, .. } => {
@@ -62,7 +69,9 @@ impl Executor<'_> {
 
     fn sysctl_holds(&self, side: Side, wanted: &Sysctl) -> Result<bool> {
         let value = match (side, &self.container) {
-            (Side::Container, Some(container)) => netns::visit(container.target.netns(), || sysctl::read(&wanted.key)).flatten()?,
+            (Side::Container, Some(container)) => {
+                netns::visit(container.target.netns(), || sysctl::read(&wanted.key)).flatten()?
+            }
             (Side::Container, None) => return self.side(side).map(|_| false),
             (Side::Host, _) => sysctl::read(&wanted.key)?,
         };
@@ -75,12 +84,16 @@ impl Executor<'_> {
         let rtnl = self.side(wanted.side)?;
         let Some(link) = link::by_name(rtnl, &wanted.name).await? else { return Ok(false) };
         let matches = |entry: &Entry| {
-            entry.destination == wanted.destination && entry.link == Some(link.index) && entry.via == wanted.via
+            entry.destination == wanted.destination
+                && entry.link == Some(link.index)
+                && entry.via == wanted.via
                 && wanted.metric.is_none_or(|metric| entry.metric == Some(metric))
         };
         if wanted.side == Side::Host {
             // One look-up: the host's table may be long.
-            return Ok(route::lookup(rtnl, wanted.destination.network()).await?.is_some_and(|entry| matches(&entry)));
+            return Ok(route::lookup(rtnl, wanted.destination.network())
+                .await?
+                .is_some_and(|entry| matches(&entry)));
         }
         Ok(route::all(rtnl, wanted.destination.family()).await?.iter().any(matches))
     }

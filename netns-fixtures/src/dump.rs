@@ -24,18 +24,13 @@ impl Dump {
     /// Reads the state of a node. Waits for duplicate address detection to end, if it is under way.
     pub fn of(node: &Node) -> io::Result<Self> {
         wire::wait_for_addresses(node)?;
-        let mut dump = Self {
-            sections: BTreeMap::new(),
-        };
+        let mut dump = Self { sections: BTreeMap::new() };
         dump.set("links", canon::links(&node.ip(&["-j", "-d", "link"])?)?);
         dump.set("addresses", canon::addresses(&node.ip(&["-j", "addr"])?)?);
         for (family, flag) in [("IPv4", "-4"), ("IPv6", "-6")] {
             let routes = node.ip(&["-j", flag, "route", "show", "table", "all"])?;
             dump.set(&format!("routes {family}"), canon::entries(&routes)?);
-            dump.set(
-                &format!("rules {family}"),
-                canon::entries(&node.ip(&["-j", flag, "rule"])?)?,
-            );
+            dump.set(&format!("rules {family}"), canon::entries(&node.ip(&["-j", flag, "rule"])?)?);
         }
         dump.set("nft", node.nft_list()?.lines().map(str::to_owned).collect());
         dump.set("sysctls", node.run(sysctls)??);
@@ -53,9 +48,7 @@ impl Dump {
     /// Drops the lines that contain `pattern`, which a test expects to change.
     #[must_use]
     pub fn without(mut self, pattern: &str) -> Self {
-        self.sections
-            .values_mut()
-            .for_each(|lines| lines.retain(|line| !line.contains(pattern)));
+        self.sections.values_mut().for_each(|lines| lines.retain(|line| !line.contains(pattern)));
         self
     }
 
@@ -80,11 +73,7 @@ impl Dump {
 /// Panics with a line by line difference unless the two are equal.
 #[track_caller]
 pub fn assert_same(before: &Dump, after: &Dump) {
-    assert!(
-        before == after,
-        "the state is not what it was:\n{}",
-        before.changes(after)
-    );
+    assert!(before == after, "the state is not what it was:\n{}", before.changes(after));
 }
 
 impl fmt::Display for Dump {
@@ -107,10 +96,7 @@ impl fmt::Debug for Dump {
 fn sysctls() -> io::Result<Vec<String>> {
     let mut lines = Vec::new();
     for family in ["ipv4", "ipv6"] {
-        read_sysctls(
-            Path::new("/proc/sys/net").join(family).as_path(),
-            &mut lines,
-        )?;
+        read_sysctls(Path::new("/proc/sys/net").join(family).as_path(), &mut lines)?;
     }
     Ok(lines)
 }
@@ -122,10 +108,7 @@ fn read_sysctls(folder: &Path, lines: &mut Vec<String>) -> io::Result<()> {
         } else if let Ok(value) = fs::read_to_string(&path) {
             // Some are for writing only (route/flush) or have no value yet (stable_secret).
             let key = path.strip_prefix("/proc/sys").unwrap_or(&path).display();
-            lines.push(format!(
-                "{key} = {}",
-                value.trim_end().replace(['\t', '\n'], " ")
-            ));
+            lines.push(format!("{key} = {}", value.trim_end().replace(['\t', '\n'], " ")));
         }
     }
     Ok(())
@@ -142,10 +125,7 @@ fn list(folder: &Path, lines: &mut Vec<String>) -> io::Result<()> {
             kind if kind.is_dir() => "folder".to_owned(),
             kind if kind.is_symlink() => format!("-> {}", fs::read_link(&path)?.display()),
             kind if kind.is_socket() || kind.is_fifo() => "socket or pipe".to_owned(),
-            _ => format!(
-                "{:?}",
-                String::from_utf8_lossy(&fs::read(&path).blame(path.display())?)
-            ),
+            _ => format!("{:?}", String::from_utf8_lossy(&fs::read(&path).blame(path.display())?)),
         };
         lines.push(format!("{} {mode:o} {content}", path.display()));
         if kind.is_dir() {
@@ -160,9 +140,7 @@ fn sorted_entries(folder: &Path) -> io::Result<Vec<(PathBuf, fs::FileType)>> {
         return Ok(Vec::new());
     };
     let pair = |entry: fs::DirEntry| Ok((entry.path(), entry.file_type()?));
-    let mut pairs = entries
-        .map(|entry| entry.and_then(pair))
-        .collect::<io::Result<Vec<_>>>()?;
+    let mut pairs = entries.map(|entry| entry.and_then(pair)).collect::<io::Result<Vec<_>>>()?;
     pairs.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
     Ok(pairs)
 }

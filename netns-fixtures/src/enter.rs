@@ -66,11 +66,7 @@ pub fn isolate() -> io::Result<()> {
 }
 
 fn nsenter_line(privileged: bool) -> String {
-    let user = if privileged {
-        ""
-    } else {
-        " --user --preserve-credentials"
-    };
+    let user = if privileged { "" } else { " --user --preserve-credentials" };
     format!("nsenter --target {}{user} --net --mount", process::id())
 }
 
@@ -109,10 +105,7 @@ fn write_map(file: &str, outside: u32) -> io::Result<()> {
 fn remedy() -> String {
     let reads =
         |path: &str, value: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
-    let command = if reads(
-        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-        "1",
-    ) {
+    let command = if reads("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
         "AppArmor forbids it; `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
     } else if reads("/proc/sys/kernel/unprivileged_userns_clone", "0") {
         "`sudo sysctl kernel.unprivileged_userns_clone=1`"
@@ -126,23 +119,11 @@ fn remedy() -> String {
 
 /// Private mounts, an empty /run, and a /sys that shows this netns.
 fn seclude_mounts() -> io::Result<()> {
-    mount(
-        None::<&str>,
-        "/",
-        None::<&str>,
-        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-        None::<&str>,
-    )
-    .blame("make all mounts private")?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .blame("make all mounts private")?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(
-        Some("tmpfs"),
-        "/run",
-        Some("tmpfs"),
-        flags,
-        Some("mode=755"),
-    )
-    .blame("mount a tmpfs on /run")?;
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), flags, Some("mode=755"))
+        .blame("mount a tmpfs on /run")?;
     fs::create_dir("/run/netns").blame("create /run/netns")?;
     show_own_netns_in_sysfs();
     Ok(())
@@ -160,14 +141,7 @@ fn show_own_netns_in_sysfs() {
     if let Ok(old) = cgroup {
         let source = format!("/proc/self/fd/{}", old.as_raw_fd());
         let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
-        mount(
-            Some(source.as_str()),
-            "/sys/fs/cgroup",
-            None::<&str>,
-            bind,
-            None::<&str>,
-        )
-        .ok();
+        mount(Some(source.as_str()), "/sys/fs/cgroup", None::<&str>, bind, None::<&str>).ok();
     }
 }
 

@@ -29,20 +29,13 @@ pub struct Injected {
 impl FailAfter {
     /// Fails the `n`-th call of [`FailAfter::step`]. Zero fails none, which counts the steps there are.
     pub fn new(n: usize) -> Self {
-        Self {
-            doomed: n,
-            count: 0,
-        }
+        Self { doomed: n, count: 0 }
     }
 
     /// To be called at each step.
     pub fn step(&mut self) -> Result<(), Injected> {
         self.count += 1;
-        if self.count == self.doomed {
-            Err(Injected { step: self.count })
-        } else {
-            Ok(())
-        }
+        if self.count == self.doomed { Err(Injected { step: self.count }) } else { Ok(()) }
     }
 
     /// How many steps there have been.

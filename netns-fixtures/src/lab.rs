@@ -44,25 +44,17 @@ struct Process {
 
 impl Lab {
     /// An empty laboratory.
-    #[expect(
-        clippy::new_without_default,
-        reason = "a Lab is a place, not a value with a default"
-    )]
+    #[expect(clippy::new_without_default, reason = "a Lab is a place, not a value with a default")]
     pub fn new() -> Self {
         static SERIAL: AtomicU32 = AtomicU32::new(1);
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        Self {
-            serial,
-            names: Mutex::default(),
-            processes: Mutex::default(),
-        }
+        Self { serial, names: Mutex::default(), processes: Mutex::default() }
     }
 
     /// A fresh namespace under a name in /run/netns, with lo up.
     pub fn host(&self, name: &str) -> io::Result<Node> {
         let node = self.named(name)?;
-        node.run(kernel::loopback_up)?
-            .blame(format_args!("bring lo up in {name}"))?;
+        node.run(kernel::loopback_up)?.blame(format_args!("bring lo up in {name}"))?;
         Ok(node)
     }
 
@@ -86,15 +78,9 @@ impl Lab {
         let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
         let child = child.blame(format_args!("start the process of {name}"))?;
         let pid = child.id();
-        let process = Arc::new(Process {
-            pid,
-            child: Mutex::new(child),
-        });
+        let process = Arc::new(Process { pid, child: Mutex::new(child) });
         lock(&self.processes).push(Arc::clone(&process));
-        Ok(Container {
-            node: Node::at(name, format!("/proc/{pid}/ns/net")),
-            process,
-        })
+        Ok(Container { node: Node::at(name, format!("/proc/{pid}/ns/net")), process })
     }
 }
 
@@ -136,23 +122,14 @@ impl Process {
     fn end(&self) -> io::Result<()> {
         let mut child = lock(&self.child);
         child.kill().blame(format_args!("kill {}", self.pid))?;
-        child
-            .wait()
-            .blame(format_args!("reap {}", self.pid))
-            .map(drop)
+        child.wait().blame(format_args!("reap {}", self.pid)).map(drop)
     }
 }
 
 fn pin_new_netns(path: &std::path::Path) -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNET)?;
     let bind = MsFlags::MS_BIND;
-    Ok(mount(
-        Some("/proc/thread-self/ns/net"),
-        path,
-        None::<&str>,
-        bind,
-        None::<&str>,
-    )?)
+    Ok(mount(Some("/proc/thread-self/ns/net"), path, None::<&str>, bind, None::<&str>)?)
 }
 
 /// A test that panicked while it held the lock must not keep the laboratory from cleaning up.

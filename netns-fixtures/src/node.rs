@@ -26,10 +26,7 @@ pub struct Node {
 impl Node {
     /// A handle to the namespace at `path`, which stays somebody else's to remove.
     pub fn at(name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
-        Self {
-            name: name.into(),
-            path: path.into(),
-        }
+        Self { name: name.into(), path: path.into() }
     }
 
     /// The name it was declared with.
@@ -69,27 +66,21 @@ impl Node {
     /// Dots may separate too, but only slashes can name an interface like `eth0.100`.
     pub fn sysctl(&self, key: &str) -> io::Result<String> {
         let path = sysctl_path(key);
-        let text = self
-            .run(|| fs::read_to_string(&path))?
-            .blame(path.display())?;
+        let text = self.run(|| fs::read_to_string(&path))?.blame(path.display())?;
         Ok(text.trim_end().to_owned())
     }
 
     /// Writes a sysctl below /proc/sys; see [`Node::sysctl`] for the key.
     pub fn set_sysctl(&self, key: &str, value: &str) -> io::Result<()> {
         let path = sysctl_path(key);
-        self.run(|| fs::write(&path, value))?
-            .blame(format_args!("{} = {value}", path.display()))
+        self.run(|| fs::write(&path, value))?.blame(format_args!("{} = {value}", path.display()))
     }
 
     /// Runs iproute2 inside and returns what it printed; its complaint is the error.
     pub fn ip(&self, arguments: &[&str]) -> io::Result<String> {
         let mut command = self.command(tools::find("ip")?);
         let output = command.args(arguments).stdin(Stdio::null()).output();
-        printed(
-            &format!("{}: ip {}", self.name, arguments.join(" ")),
-            output,
-        )
+        printed(&format!("{}: ip {}", self.name, arguments.join(" ")), output)
     }
 
     /// Runs an nft script inside, as one transaction.
@@ -102,10 +93,7 @@ impl Node {
             .stderr(Stdio::piped());
         let fed = piped.spawn().and_then(|mut child| {
             // nft reads all of its input before it prints; dropping the handle ends the input.
-            child
-                .stdin
-                .take()
-                .map_or(Ok(()), |mut stdin| stdin.write_all(script.as_bytes()))?;
+            child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(script.as_bytes()))?;
             child.wait_with_output()
         });
         printed(&format!("{}: nft -f -", self.name), fed).map(drop)
@@ -114,20 +102,13 @@ impl Node {
     /// The whole ruleset, without counters and other state.
     pub fn nft_list(&self) -> io::Result<String> {
         let mut command = self.command(tools::find("nft")?);
-        let output = command
-            .args(["-s", "list", "ruleset"])
-            .stdin(Stdio::null())
-            .output();
+        let output = command.args(["-s", "list", "ruleset"]).stdin(Stdio::null()).output();
         printed(&format!("{}: nft list ruleset", self.name), output)
     }
 }
 
 fn sysctl_path(key: &str) -> PathBuf {
-    let relative = if key.contains('/') {
-        key.to_owned()
-    } else {
-        key.replace('.', "/")
-    };
+    let relative = if key.contains('/') { key.to_owned() } else { key.replace('.', "/") };
     Path::new("/proc/sys").join(relative.trim_start_matches('/'))
 }
 
@@ -137,11 +118,7 @@ fn printed(what: &str, output: io::Result<Output>) -> io::Result<String> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let complaint = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!(
-        "{what}: {}: {}",
-        output.status,
-        complaint.trim()
-    )))
+    Err(io::Error::other(format!("{what}: {}: {}", output.status, complaint.trim())))
 }
 
 #[cfg(test)]

@@ -30,19 +30,13 @@ pub fn find(tool: &str) -> io::Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(SYSTEM_FOLDERS.map(PathBuf::from));
     let mut candidates = folders.map(|folder| folder.join(tool));
-    candidates
-        .find(|candidate| is_program(candidate))
-        .ok_or_else(|| missing(&[tool]))
+    candidates.find(|candidate| is_program(candidate)).ok_or_else(|| missing(&[tool]))
 }
 
 /// Makes sure that all the tools are there. Root on Debian and its kin gets the missing ones installed.
 /// To be called before [`isolate`](crate::enter::isolate): afterwards there is no network to fetch from.
 pub fn require(tools: &[&str]) -> io::Result<()> {
-    let absent: Vec<&str> = tools
-        .iter()
-        .copied()
-        .filter(|tool| find(tool).is_err())
-        .collect();
+    let absent: Vec<&str> = tools.iter().copied().filter(|tool| find(tool).is_err()).collect();
     if absent.is_empty() {
         return Ok(());
     }
@@ -66,16 +60,9 @@ fn missing(tools: &[&str]) -> io::Error {
 }
 
 fn packages<'a>(tools: &[&'a str]) -> Vec<&'a str> {
-    let known = |tool: &str| {
-        PACKAGES
-            .iter()
-            .find(|(name, _)| *name == tool)
-            .map(|(_, package)| *package)
-    };
-    let mut packages: Vec<&str> = tools
-        .iter()
-        .map(|tool| known(tool).unwrap_or(tool))
-        .collect();
+    let known =
+        |tool: &str| PACKAGES.iter().find(|(name, _)| *name == tool).map(|(_, package)| *package);
+    let mut packages: Vec<&str> = tools.iter().map(|tool| known(tool).unwrap_or(tool)).collect();
     packages.sort_unstable();
     packages.dedup();
     packages
@@ -96,11 +83,7 @@ fn apt_get(arguments: &[&str]) -> io::Result<()> {
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     let status = command.status().blame(&what)?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(io::Error::other(format!("{what}: {status}")))
-    }
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("{what}: {status}"))) }
 }
 
 #[cfg(test)]
@@ -110,14 +93,8 @@ mod tests {
     #[test]
     fn a_missing_tool_is_an_error_with_the_remedy() {
         let error = find("no-such-tool").unwrap_err().to_string();
-        assert!(
-            error.contains("sudo apt-get install no-such-tool"),
-            "{error}"
-        );
+        assert!(error.contains("sudo apt-get install no-such-tool"), "{error}");
         let error = missing(&["tc", "ip", "nft"]).to_string();
-        assert!(
-            error.contains("sudo apt-get install iproute2 nftables`,"),
-            "{error}"
-        );
+        assert!(error.contains("sudo apt-get install iproute2 nftables`,"), "{error}");
     }
 }

@@ -27,25 +27,8 @@ impl Lab {
     ) -> io::Result<()> {
         // The peer is born in its netns: moving it there afterwards costs an RCU grace period.
         let (netns, left_index, right_index) = (right.path().to_string_lossy(), index(), index());
-        let near = [
-            "link",
-            "add",
-            "dev",
-            left_name,
-            "index",
-            &left_index,
-            "type",
-            "veth",
-        ];
-        let far = [
-            "peer",
-            "name",
-            right_name,
-            "index",
-            &right_index,
-            "netns",
-            &netns,
-        ];
+        let near = ["link", "add", "dev", left_name, "index", &left_index, "type", "veth"];
+        let far = ["peer", "name", right_name, "index", &right_index, "netns", &netns];
         left.ip(&[&near[..], &far].concat())?;
         raise(left, left_name, left_addresses)?;
         raise(right, right_name, right_addresses)?;
@@ -61,27 +44,8 @@ impl Lab {
         let far = ["198.51.100.1/24", "2001:db8:1::1/64"];
         let near = ["198.51.100.2/24", "2001:db8:1::2/64"];
         self.wire(outside, "eth0", &far, host, "eth0", &near)?;
-        host.ip(&[
-            "-4",
-            "route",
-            "add",
-            "default",
-            "via",
-            "198.51.100.1",
-            "dev",
-            "eth0",
-        ])?;
-        host.ip(&[
-            "-6",
-            "route",
-            "add",
-            "default",
-            "via",
-            "2001:db8:1::1",
-            "dev",
-            "eth0",
-        ])
-        .map(drop)
+        host.ip(&["-4", "route", "add", "default", "via", "198.51.100.1", "dev", "eth0"])?;
+        host.ip(&["-6", "route", "add", "default", "via", "2001:db8:1::1", "dev", "eth0"]).map(drop)
     }
 }
 
@@ -98,11 +62,7 @@ fn raise(node: &Node, name: &str, addresses: &[&str]) -> io::Result<()> {
     // links that netup makes still show whether netup thought of duplicate address detection.
     node.set_sysctl(&format!("net/ipv6/conf/{name}/accept_dad"), "0")?;
     for address in addresses {
-        let nodad: &[&str] = if address.contains(':') {
-            &["nodad"]
-        } else {
-            &[]
-        };
+        let nodad: &[&str] = if address.contains(':') { &["nodad"] } else { &[] };
         node.ip(&[&["addr", "add", address, "dev", name], nodad].concat())?;
     }
     node.ip(&["link", "set", "dev", name, "up"]).map(drop)
@@ -121,10 +81,8 @@ fn wait_until_settled(node: &Node, name: &str) -> io::Result<()> {
 
 /// Waits until no address of the node is tentative.
 pub(crate) fn wait_for_addresses(node: &Node) -> io::Result<()> {
-    wait_for(node, |addresses| !addresses.iter().any(Inet6::is_tentative)).blame(format_args!(
-        "{}: wait for duplicate address detection",
-        node.name()
-    ))
+    wait_for(node, |addresses| !addresses.iter().any(Inet6::is_tentative))
+        .blame(format_args!("{}: wait for duplicate address detection", node.name()))
 }
 
 fn wait_for(node: &Node, done: impl Fn(&[Inet6]) -> bool + Sync) -> io::Result<()> {
@@ -161,11 +119,7 @@ impl Inet6 {
         let mut words = line.split_whitespace();
         let address = words.next()?.to_owned();
         let flags = u32::from_str_radix(words.nth(3)?, 16).ok()?;
-        Some(Self {
-            address,
-            flags,
-            link: words.next()?.to_owned(),
-        })
+        Some(Self { address, flags, link: words.next()?.to_owned() })
     }
 }
 

@@ -7,34 +7,14 @@ isolate!();
 
 /// Each kind of thing that netup could leave behind.
 const CHANGES: [(&str, &[&str]); 8] = [
-    (
-        "links",
-        &[
-            "link", "add", "dev", "left", "type", "veth", "peer", "name", "right",
-        ],
-    ),
+    ("links", &["link", "add", "dev", "left", "type", "veth", "peer", "name", "right"]),
     ("links", &["link", "set", "dev", "eth0", "mtu", "1400"]),
     ("addresses", &["addr", "add", "10.9.9.9/32", "dev", "eth0"]),
-    (
-        "addresses",
-        &["addr", "add", "fd09::9/128", "dev", "eth0", "nodad"],
-    ),
-    (
-        "routes IPv4",
-        &["route", "add", "10.7.0.0/16", "dev", "eth0"],
-    ),
-    (
-        "routes IPv4",
-        &["route", "add", "10.7.0.0/16", "dev", "eth0", "table", "77"],
-    ),
-    (
-        "routes IPv6",
-        &["-6", "route", "add", "fd07::/64", "dev", "eth0"],
-    ),
-    (
-        "rules IPv4",
-        &["rule", "add", "from", "10.7.0.0/16", "lookup", "77"],
-    ),
+    ("addresses", &["addr", "add", "fd09::9/128", "dev", "eth0", "nodad"]),
+    ("routes IPv4", &["route", "add", "10.7.0.0/16", "dev", "eth0"]),
+    ("routes IPv4", &["route", "add", "10.7.0.0/16", "dev", "eth0", "table", "77"]),
+    ("routes IPv6", &["-6", "route", "add", "fd07::/64", "dev", "eth0"]),
+    ("rules IPv4", &["rule", "add", "from", "10.7.0.0/16", "lookup", "77"]),
 ];
 
 fn busy_host(lab: &Lab) -> io::Result<Node> {
@@ -62,10 +42,7 @@ fn an_untouched_node_dumps_the_same_again() -> io::Result<()> {
         "nft",
         "sysctls",
     ] {
-        assert!(
-            before.to_string().contains(&format!("== {section}\n")),
-            "{before}"
-        );
+        assert!(before.to_string().contains(&format!("== {section}\n")), "{before}");
     }
     // Longer than the kernel's slowest one-second timers.
     for _ in 0..3 {
@@ -105,10 +82,7 @@ fn nft_and_sysctl_changes_show_and_can_be_expected() -> io::Result<()> {
         difference,
         "== sysctls\n- net/ipv4/conf/eth0/route_localnet = 0\n+ net/ipv4/conf/eth0/route_localnet = 1\n"
     );
-    assert_same(
-        &before.without("route_localnet"),
-        &after.without("route_localnet"),
-    );
+    assert_same(&before.without("route_localnet"), &after.without("route_localnet"));
     Ok(())
 }
 
@@ -143,11 +117,7 @@ fn files_count_with_mode_and_content() -> io::Result<()> {
     let file = state.join("record");
     fs::write(&file, "one")?;
     let created = dump()?;
-    assert!(
-        before.changes(&created).contains("record"),
-        "{}",
-        before.changes(&created)
-    );
+    assert!(before.changes(&created).contains("record"), "{}", before.changes(&created));
     fs::write(&file, "two")?;
     let written = dump()?;
     assert_ne!(created, written);

@@ -10,11 +10,7 @@ fn the_process_has_a_network_and_a_run_of_its_own() -> io::Result<()> {
     let entries = fs::read_dir("/run")?.map(|entry| Ok(entry?.file_name()));
     assert_eq!(entries.collect::<io::Result<Vec<_>>>()?, ["netns"]);
     let links = fs::read_to_string("/proc/self/net/dev")?;
-    assert_eq!(
-        links.lines().filter(|line| line.contains(':')).count(),
-        1,
-        "{links}"
-    );
+    assert_eq!(links.lines().filter(|line| line.contains(':')).count(), 1, "{links}");
     Ok(())
 }
 
@@ -46,11 +42,7 @@ fn every_node_is_another_namespace() -> io::Result<()> {
     let mut inodes = vec![
         fs::metadata("/proc/self/ns/net").map(|meta| std::os::unix::fs::MetadataExt::ino(&meta))?,
     ];
-    inodes.extend([
-        host.netns_inode()?,
-        bare.netns_inode()?,
-        container.netns_inode()?,
-    ]);
+    inodes.extend([host.netns_inode()?, bare.netns_inode()?, container.netns_inode()?]);
     inodes.sort_unstable();
     inodes.dedup();
     assert_eq!(inodes.len(), 4);
@@ -87,10 +79,7 @@ fn sysctls_can_be_read_and_written_inside_only() -> io::Result<()> {
 fn a_failing_tool_is_an_error_with_its_complaint() -> io::Result<()> {
     let lab = Lab::new();
     let host = lab.host("host")?;
-    let error = host
-        .ip(&["link", "show", "dev", "absent"])
-        .unwrap_err()
-        .to_string();
+    let error = host.ip(&["link", "show", "dev", "absent"]).unwrap_err().to_string();
     assert!(
         error.contains("host: ip link show dev absent")
             && error.contains("absent\" does not exist"),
@@ -113,19 +102,9 @@ fn a_panic_inside_reaches_the_test() -> io::Result<()> {
 #[test]
 fn dropping_the_lab_leaves_no_mount_no_name_and_no_process() -> io::Result<()> {
     let lab = Lab::new();
-    let (host, bare, container) = (
-        lab.host("leaver")?,
-        lab.named("leaver-too")?,
-        lab.container("box")?,
-    );
-    lab.wire(
-        &host,
-        "eth0",
-        &["192.0.2.1/24"],
-        &container,
-        "eth0",
-        &["192.0.2.2/24"],
-    )?;
+    let (host, bare, container) =
+        (lab.host("leaver")?, lab.named("leaver-too")?, lab.container("box")?);
+    lab.wire(&host, "eth0", &["192.0.2.1/24"], &container, "eth0", &["192.0.2.2/24"])?;
     let process = format!("/proc/{}", container.pid());
     assert!(
         Path::new(&process).exists() && fs::read_to_string("/proc/self/mounts")?.contains("leaver")
@@ -147,10 +126,7 @@ fn killing_a_container_ends_its_namespace() -> io::Result<()> {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
     // The kernel takes a namespace apart in its own time, and the host's end of the wire with it.
     while host.ip(&["link", "show", "veth"]).is_ok() {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "the other end outlives the namespace"
-        );
+        assert!(std::time::Instant::now() < deadline, "the other end outlives the namespace");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     let error = container.run(|| ()).unwrap_err().to_string();

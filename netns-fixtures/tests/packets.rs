@@ -45,13 +45,8 @@ fn pings_cross_in_both_families_and_directions() -> io::Result<()> {
 fn a_ping_to_nobody_fails() -> io::Result<()> {
     let lab = Lab::new();
     let (left, _right) = pair(&lab)?;
-    let error = probe::ping(&left, ip("203.0.113.1"))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("left: ping 203.0.113.1: Network is unreachable"),
-        "{error}"
-    );
+    let error = probe::ping(&left, ip("203.0.113.1")).unwrap_err().to_string();
+    assert!(error.contains("left: ping 203.0.113.1: Network is unreachable"), "{error}");
     assert!(probe::ping(&left, ip("192.0.2.77")).is_err());
     Ok(())
 }
@@ -66,10 +61,7 @@ fn tcp_servers_tell_whom_they_saw() -> io::Result<()> {
     ] {
         let server = TcpEcho::start(&right, at(any))?;
         let answer = probe::tcp_ask(&left, at(destination))?;
-        assert_eq!(
-            (answer.server.as_str(), answer.client_seen.ip()),
-            ("right", ip(source))
-        );
+        assert_eq!((answer.server.as_str(), answer.client_seen.ip()), ("right", ip(source)));
         drop(server);
         let refused = probe::tcp_ask(&left, at(destination)).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
@@ -87,10 +79,7 @@ fn udp_servers_tell_whom_they_saw() -> io::Result<()> {
     ] {
         let server = UdpEcho::start(&right, at(any))?;
         let answer = probe::udp_ask(&left, at(destination))?;
-        assert_eq!(
-            (answer.server.as_str(), answer.client_seen.ip()),
-            ("right", ip(source))
-        );
+        assert_eq!((answer.server.as_str(), answer.client_seen.ip()), ("right", ip(source)));
         drop(server);
         let refused = probe::udp_ask(&left, at(destination)).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
@@ -127,27 +116,14 @@ fn sctp_works_or_says_that_the_kernel_lacks_it() -> io::Result<()> {
 #[test]
 fn the_outside_does_not_know_the_way_to_containers() -> io::Result<()> {
     let lab = Lab::new();
-    let (outside, host, container) = (
-        lab.host("outside")?,
-        lab.host("host")?,
-        lab.container("box")?,
-    );
+    let (outside, host, container) =
+        (lab.host("outside")?, lab.host("host")?, lab.container("box")?);
     lab.internet(&outside, &host)?;
-    lab.wire(
-        &host,
-        "veth0",
-        &["10.0.0.1/24"],
-        &container,
-        "eth0",
-        &["10.0.0.2/24"],
-    )?;
+    lab.wire(&host, "veth0", &["10.0.0.1/24"], &container, "eth0", &["10.0.0.2/24"])?;
     container.ip(&["route", "add", "default", "via", "10.0.0.1"])?;
     host.set_sysctl("net/ipv4/ip_forward", "1")?;
     let _server = UdpEcho::start(&outside, at("198.51.100.1:53"))?;
-    assert!(
-        probe::udp_ask(&container, at("198.51.100.1:53")).is_err(),
-        "an answer without NAT"
-    );
+    assert!(probe::udp_ask(&container, at("198.51.100.1:53")).is_err(), "an answer without NAT");
     host.nft("table inet t { chain c { type nat hook postrouting priority srcnat; oifname eth0 masquerade; }; }")?;
     let answer = probe::udp_ask(&container, at("198.51.100.1:53"))?;
     assert_eq!(answer.client_seen.ip(), ip("198.51.100.2"));

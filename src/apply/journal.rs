@@ -23,7 +23,9 @@ impl Journal {
     pub async fn unwind(self, executor: &mut Executor<'_>, shared: bool) -> Vec<Error> {
         let mut failures = Vec::new();
         let due = |scope| shared || scope == UndoScope::Attachment;
-        for (_, step) in self.armed.iter().rev().filter(|(scope, step)| due(*scope) || is_container_side(step)) {
+        for (_, step) in
+            self.armed.iter().rev().filter(|(scope, step)| due(*scope) || is_container_side(step))
+        {
             failures.extend(executor.undo(step).await.err());
         }
         failures

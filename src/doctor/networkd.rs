@@ -62,7 +62,7 @@ impl Network {
             match (section, line.split_once('=')) {
                 _ if line.starts_with('[') => section = line,
                 ("[Match]", Some((key, value))) => {
-                    network.matches.push((key.trim().into(), value.trim().into()))
+                    network.matches.push((key.trim().into(), value.trim().into()));
                 }
                 ("[Link]", Some((key, value))) if key.trim() == "Unmanaged" => {
                     network.unmanaged = matches!(value.trim(), "yes" | "true" | "1" | "on");

@@ -44,10 +44,7 @@ fn parse(up: Command, arranged: &Arranged) -> Result<Verb, clap::Error> {
 
 fn page(answer: &clap::Error) -> Page {
     let text = answer.render();
-    Page {
-        plain: text.to_string(),
-        coloured: text.ansi().to_string(),
-    }
+    Page { plain: text.to_string(), coloured: text.ansi().to_string() }
 }
 
 fn invocation(verb: Verb, arranged: &Arranged) -> Result<Invocation> {
@@ -58,16 +55,10 @@ fn invocation(verb: Verb, arranged: &Arranged) -> Result<Invocation> {
         }
         Verb::Down(down) => Invocation::Down {
             volume: volume(down.quiet, down.verbose),
-            selector: Selector {
-                name: down.name,
-                ifname: down.ifname,
-            },
+            selector: Selector { name: down.name, ifname: down.ifname },
         },
         Verb::Ls => Invocation::List,
-        Verb::Show(show) => Invocation::Show(Selector {
-            name: show.name,
-            ifname: show.ifname,
-        }),
+        Verb::Show(show) => Invocation::Show(Selector { name: show.name, ifname: show.ifname }),
         Verb::Check(check) => Invocation::Check {
             selector: check.name.map(|name| Selector { name, ifname: None }),
             repair: check.repair,
@@ -91,16 +82,7 @@ fn connect(up: grammar::Up) -> Result<Up> {
     let volume = volume(up.quiet, up.verbose);
     let network = network(up);
     network.validate()?;
-    Ok(Up {
-        target,
-        allow_own_netns,
-        id,
-        ifname,
-        network,
-        replace,
-        dry_run,
-        volume,
-    })
+    Ok(Up { target, allow_own_netns, id, ifname, network, replace, dry_run, volume })
 }
 
 fn network(up: grammar::Up) -> Network {
@@ -137,10 +119,8 @@ fn refuse_lone_word(up: &grammar::Up, arranged: &Arranged) -> Result<()> {
     if !arranged.verb_supplied || !named || !up.addresses.is_empty() || !up.subnets.is_empty() {
         return Ok(());
     }
-    let why = format!(
-        "{:?} is no command, and as a target it lacks an address",
-        up.target.to_string()
-    );
+    let why =
+        format!("{:?} is no command, and as a target it lacks an address", up.target.to_string());
     Err(Error::invalid(why).hint("see netup --help, or give an address such as 10.0.0.2/24"))
 }
 

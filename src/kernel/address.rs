@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::Ipv4Network;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::addr::{Family, HostAddr};
@@ -15,7 +17,13 @@ use crate::kernel::rtnl::Rtnl;
 /// Assigns an address. IPv6 skips duplicate address detection, which would leave the address
 /// tentative for 1 to 2 seconds. Without `connected` the kernel makes no route to the prefix
 /// (`IFA_F_NOPREFIXROUTE`: IPv6 since 3.14, IPv4 since 4.4).
-pub async fn add(rtnl: &Rtnl, index: u32, address: HostAddr, connected: bool, operation: &impl Display) -> Result<()> {
+pub async fn add(
+    rtnl: &Rtnl,
+    index: u32,
+    address: HostAddr,
+    connected: bool,
+    operation: &impl Display,
+) -> Result<()> {
     let mut message = message(index, address);
     let mut flags = AddressFlags::empty();
     flags.set(AddressFlags::Noprefixroute, !connected);
@@ -27,11 +35,17 @@ pub async fn add(rtnl: &Rtnl, index: u32, address: HostAddr, connected: bool, op
     if let Some(broadcast) = broadcast(address) {
         message.attributes.push(AddressAttribute::Broadcast(broadcast));
     }
-    rtnl.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL, operation).await
+    rtnl.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL, operation)
+        .await
 }
 
 /// Takes an address away.
-pub async fn delete(rtnl: &Rtnl, index: u32, address: HostAddr, operation: &impl Display) -> Result<()> {
+pub async fn delete(
+    rtnl: &Rtnl,
+    index: u32,
+    address: HostAddr,
+    operation: &impl Display,
+) -> Result<()> {
     rtnl.change(RouteNetlinkMessage::DelAddress(message(index, address)), 0, operation).await
 }
 
@@ -69,7 +83,7 @@ fn host_addr(message: RouteNetlinkMessage) -> Option<HostAddr> {
 fn message(index: u32, address: HostAddr) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.index = index;
-    message.header.prefix_len = address.prefix().len();
+    message.header.prefix_len = address.prefix().length();
     message.header.family = match address.family() {
         Family::V4 => AddressFamily::Inet,
         Family::V6 => AddressFamily::Inet6,
@@ -81,7 +95,7 @@ fn message(index: u32, address: HostAddr) -> AddressMessage {
 
 /// The broadcast address of an IPv4 network that has one.
 fn broadcast(address: HostAddr) -> Option<Ipv4Addr> {
-    match (address.ip(), address.prefix().len()) {
+    match (address.ip(), address.prefix().length()) {
         (IpAddr::V4(ip), length @ ..=30) => Some(Ipv4Network::new(ip, length).ok()?.broadcast()),
         _ => None,
     }

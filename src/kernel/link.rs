@@ -114,7 +114,13 @@ fn kind(info: LinkInfo) -> Option<String> {
 ///
 /// Both ends stay down. `IFF_UP` on the far end fails with ENOTCONN, as it is not linked yet; and
 /// the near end must not be up before it has been told to ignore router advertisements.
-pub async fn add_veth(rtnl: &Rtnl, veth: &Veth, netns: BorrowedFd<'_>, master: Option<u32>, operation: &impl Display) -> Result<()> {
+pub async fn add_veth(
+    rtnl: &Rtnl,
+    veth: &Veth,
+    netns: BorrowedFd<'_>,
+    master: Option<u32>,
+    operation: &impl Display,
+) -> Result<()> {
     let far = end(LinkUnspec::new_with_name(veth.container.as_str()), veth.container_mac, veth.mtu)
         .setns_by_fd(netns.as_raw_fd())
         .build();
@@ -139,7 +145,13 @@ fn end<T>(builder: LinkMessageBuilder<T>, mac: Mac, mtu: Option<u32>) -> LinkMes
 }
 
 /// Creates a bridge, down.
-pub async fn add_bridge(rtnl: &Rtnl, name: &IfName, mac: Mac, mtu: Option<u32>, operation: &impl Display) -> Result<()> {
+pub async fn add_bridge(
+    rtnl: &Rtnl,
+    name: &IfName,
+    mac: Mac,
+    mtu: Option<u32>,
+    operation: &impl Display,
+) -> Result<()> {
     create(rtnl, end(LinkBridge::new(name.as_str()), mac, mtu).build(), operation).await
 }
 
@@ -148,7 +160,12 @@ async fn create(rtnl: &Rtnl, message: LinkMessage, operation: &impl Display) -> 
 }
 
 /// Sets a link up, and labels it if asked.
-pub async fn set_up(rtnl: &Rtnl, index: u32, alias: Option<&str>, operation: &impl Display) -> Result<()> {
+pub async fn set_up(
+    rtnl: &Rtnl,
+    index: u32,
+    alias: Option<&str>,
+    operation: &impl Display,
+) -> Result<()> {
     let builder = LinkUnspec::new_with_index(index).up();
     let builder = match alias {
         Some(alias) => builder.alias(alias),

@@ -27,8 +27,9 @@ const STACK: usize = 256 << 10;
 /// namespace's own, since procfs resolves it by the opener's namespace.
 pub fn visit<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> Result<T> {
     let visit = || {
-        setns(netns, CloneFlags::CLONE_NEWNET)
-            .map_err(|errno| Error::kernel("setns into the container's network namespace", errno as i32, None))?;
+        setns(netns, CloneFlags::CLONE_NEWNET).map_err(|errno| {
+            Error::kernel("setns into the container's network namespace", errno as i32, None)
+        })?;
         Ok(work())
     };
     on_a_thread(visit)
@@ -45,9 +46,11 @@ pub fn visit_fresh<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
 }
 
 fn on_a_thread<T: Send>(visit: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    thread::scope(|scope| match thread::Builder::new().stack_size(STACK).spawn_scoped(scope, visit) {
-        Ok(thread) => thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic)),
-        Err(error) => Err(Error::io("start a thread", &error)),
+    thread::scope(|scope| {
+        match thread::Builder::new().stack_size(STACK).spawn_scoped(scope, visit) {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic)),
+            Err(error) => Err(Error::io("start a thread", &error)),
+        }
     })
 }
 
@@ -131,7 +134,8 @@ pub fn adopt(number: i32) -> Result<OwnedFd> {
     // SAFETY: if no such descriptor is open, the duplication fails with EBADF and nothing is kept.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
     fd.as_fd().try_clone_to_owned().map_err(|e| {
-        Error::io(operation(), &e).with_kind(ErrorKind::TargetNotFound)
+        Error::io(operation(), &e)
+            .with_kind(ErrorKind::TargetNotFound)
             .hint("the caller must leave the descriptor open across exec")
     })
 }

@@ -35,7 +35,14 @@ pub struct Open(usize);
 
 impl Buffer {
     /// Begins a message: `kind` is subsystem << 8 | message.
-    pub fn message(&mut self, kind: u16, flags: u16, family: u8, resource: u16, sequence: u32) -> Open {
+    pub fn message(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        family: u8,
+        resource: u16,
+        sequence: u32,
+    ) -> Open {
         let at = self.0.len();
         self.0.extend_from_slice(&[0; 4]);
         self.0.extend_from_slice(&kind.to_ne_bytes());
@@ -134,7 +141,12 @@ impl Nfnetlink {
     }
 
     /// Sends a buffer and gives all that the kernel answers to `each`.
-    pub fn exchange(&self, buffer: &Buffer, operation: &impl Display, mut each: impl FnMut(Answer)) -> Result<()> {
+    pub fn exchange(
+        &self,
+        buffer: &Buffer,
+        operation: &impl Display,
+        mut each: impl FnMut(Answer),
+    ) -> Result<()> {
         let failed = |e: io::Error| Error::io(operation.to_string(), &e);
         self.send(buffer).map_err(failed)?;
         loop {

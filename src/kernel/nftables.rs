@@ -51,7 +51,9 @@ pub fn table(nft: &Nfnetlink) -> Result<Table> {
     let found = nft.get(&request, &"nft list table inet netup").map_err(unsupported)?;
     Ok(match found {
         None => Table::Missing,
-        Some(attributes) if comment(&attributes) == Some(ruleset::COMMENT.as_bytes()) => Table::Current,
+        Some(attributes) if comment(&attributes) == Some(ruleset::COMMENT.as_bytes()) => {
+            Table::Current
+        }
         Some(_) => Table::Foreign,
     })
 }
@@ -101,7 +103,13 @@ pub fn delete(nft: &Nfnetlink, elements: &[Element], operation: &impl Display) -
     transaction(nft, DELSETELEM, elements, |_| 0, operation)
 }
 
-fn transaction(nft: &Nfnetlink, kind: u16, elements: &[Element], flags: impl Fn(&Element) -> u16, operation: &impl Display) -> Result<()> {
+fn transaction(
+    nft: &Nfnetlink,
+    kind: u16,
+    elements: &[Element],
+    flags: impl Fn(&Element) -> u16,
+    operation: &impl Display,
+) -> Result<()> {
     if elements.is_empty() {
         return Ok(());
     }
@@ -125,7 +133,10 @@ pub fn stored(nft: &Nfnetlink, element: &Element) -> Result<Option<Vec<u8>>> {
     let message = batch.message(GETSETELEM, NLM_F_ACK);
     batch.elements(&[element]);
     batch.buffer.end_message(message);
-    let found = nft.get(&batch.buffer, &format!("nft get element inet netup {} {{ {element} }}", element.set()))?;
+    let found = nft.get(
+        &batch.buffer,
+        &format!("nft get element inet netup {} {{ {element} }}", element.set()),
+    )?;
     let data = |attributes: Vec<u8>| items(&attributes).into_iter().next().map(|item| item.data);
     Ok(found.map(|attributes| data(attributes).unwrap_or_default()))
 }
@@ -169,7 +180,10 @@ pub fn delete_items(nft: &Nfnetlink, set: &str, items: &[Item]) -> Result<()> {
 
 fn items(attributes: &[u8]) -> Vec<Item> {
     let list = find(attributes, LIST_ELEMENTS).unwrap_or_default();
-    each(list).filter(|(kind, _)| *kind == LIST_ITEM).filter_map(|(_, item)| item_of(item)).collect()
+    each(list)
+        .filter(|(kind, _)| *kind == LIST_ITEM)
+        .filter_map(|(_, item)| item_of(item))
+        .collect()
 }
 
 fn item_of(attributes: &[u8]) -> Option<Item> {

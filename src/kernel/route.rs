@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::route::{
-    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
+    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
+    RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -42,7 +43,7 @@ pub async fn add(rtnl: &Rtnl, index: u32, route: &Route, operation: &impl Displa
 fn message(index: u32, route: &Route) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family(route.destination.family());
-    message.header.destination_prefix_length = route.destination.len();
+    message.header.destination_prefix_length = route.destination.length();
     message.header.table = RouteHeader::RT_TABLE_MAIN;
     message.header.protocol = RouteProtocol::Static;
     message.header.kind = RouteType::Unicast;
@@ -85,7 +86,14 @@ pub async fn lookup(rtnl: &Rtnl, ip: IpAddr) -> Result<Option<Entry>> {
 fn unreachable(errno: Option<i32>) -> bool {
     matches!(
         errno,
-        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES | libc::EINVAL | libc::EOPNOTSUPP | libc::EAFNOSUPPORT)
+        Some(
+            libc::ENETUNREACH
+                | libc::EHOSTUNREACH
+                | libc::EACCES
+                | libc::EINVAL
+                | libc::EOPNOTSUPP
+                | libc::EAFNOSUPPORT
+        )
     )
 }
 
@@ -121,7 +129,8 @@ fn entry(message: RouteMessage) -> Option<Entry> {
     for attribute in message.attributes {
         match attribute {
             RouteAttribute::Destination(ip) => {
-                entry.destination = Prefix::observed(ip_of(&ip)?, message.header.destination_prefix_length)?;
+                entry.destination =
+                    Prefix::observed(ip_of(&ip)?, message.header.destination_prefix_length)?;
             }
             RouteAttribute::Gateway(ip) => entry.via = ip_of(&ip),
             RouteAttribute::Oif(index) => entry.link = Some(index),

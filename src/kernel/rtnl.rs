@@ -6,7 +6,8 @@ use std::os::fd::{FromRawFd, IntoRawFd};
 
 use futures_util::StreamExt;
 use netlink_packet_core::{
-    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload, NlasIterator,
+    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    NlasIterator,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_proto::ConnectionHandle;
@@ -45,26 +46,47 @@ impl Rtnl {
     }
 
     /// Sends a change and waits until the kernel has made it.
-    pub async fn change(&self, message: RouteNetlinkMessage, flags: u16, operation: impl Display) -> Result<()> {
+    pub async fn change(
+        &self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+        operation: impl Display,
+    ) -> Result<()> {
         self.send(message, NLM_F_REQUEST | NLM_F_ACK | flags, operation).await.map(drop)
     }
 
     /// Asks for one object.
-    pub async fn get(&self, message: RouteNetlinkMessage, operation: impl Display) -> Result<Option<RouteNetlinkMessage>> {
+    pub async fn get(
+        &self,
+        message: RouteNetlinkMessage,
+        operation: impl Display,
+    ) -> Result<Option<RouteNetlinkMessage>> {
         // NLM_F_ACK, so that the stream ends after the answer.
         Ok(self.send(message, NLM_F_REQUEST | NLM_F_ACK, operation).await?.into_iter().next())
     }
 
     /// Asks for all objects that the request's filter lets through.
-    pub async fn dump(&self, message: RouteNetlinkMessage, operation: impl Display) -> Result<Vec<RouteNetlinkMessage>> {
+    pub async fn dump(
+        &self,
+        message: RouteNetlinkMessage,
+        operation: impl Display,
+    ) -> Result<Vec<RouteNetlinkMessage>> {
         self.send(message, NLM_F_REQUEST | NLM_F_DUMP, operation).await
     }
 
-    async fn send(&self, message: RouteNetlinkMessage, flags: u16, operation: impl Display) -> Result<Vec<RouteNetlinkMessage>> {
+    async fn send(
+        &self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+        operation: impl Display,
+    ) -> Result<Vec<RouteNetlinkMessage>> {
         let mut request = NetlinkMessage::from(message);
         request.header.flags = flags;
-        let lost = || Error::new(ErrorKind::Kernel, format!("{operation}: the netlink connection is closed"));
-        let mut answers = self.handle.request(request, SocketAddr::new(0, 0)).map_err(|e| lost().context(e))?;
+        let lost = || {
+            Error::new(ErrorKind::Kernel, format!("{operation}: the netlink connection is closed"))
+        };
+        let mut answers =
+            self.handle.request(request, SocketAddr::new(0, 0)).map_err(|e| lost().context(e))?;
         let mut found = Vec::new();
         while let Some(answer) = answers.next().await {
             match answer.payload {
@@ -80,14 +102,17 @@ impl Rtnl {
 fn refused(error: &ErrorMessage, operation: &impl Display) -> Result<()> {
     match error.code {
         None => Ok(()),
-        Some(code) => Err(Error::kernel(operation.to_string(), -code.get(), kernel_text(&error.header))),
+        Some(code) => {
+            Err(Error::kernel(operation.to_string(), -code.get(), kernel_text(&error.header)))
+        }
     }
 }
 
 /// The text among the attributes that follow the request's header.
 fn kernel_text(payload: &[u8]) -> Option<String> {
     let attributes = payload.get(HEADER..)?;
-    let text = NlasIterator::new(attributes).flatten().find(|nla| nla.kind() == NLMSGERR_ATTR_MSG)?;
+    let text =
+        NlasIterator::new(attributes).flatten().find(|nla| nla.kind() == NLMSGERR_ATTR_MSG)?;
     let text = String::from_utf8_lossy(text.value());
     Some(text.trim_end_matches('\0').to_owned())
 }

@@ -9,7 +9,9 @@ use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayl
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
 use netlink_packet_sock_diag::inet::nlas::Nla;
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags};
+use netlink_packet_sock_diag::inet::{
+    ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags,
+};
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket, SocketAddr};
 
@@ -46,7 +48,8 @@ impl Listener {
 pub fn listeners(protocol: Protocol) -> Result<Vec<Listener>> {
     let mut found = Vec::new();
     for family in [AF_INET, AF_INET6] {
-        let responses = dump(family, protocol).map_err(|e| Error::io(format!("list {protocol} sockets"), &e))?;
+        let responses = dump(family, protocol)
+            .map_err(|e| Error::io(format!("list {protocol} sockets"), &e))?;
         found.extend(responses.into_iter().map(|response| listener(protocol, response)));
     }
     Ok(found)
@@ -77,7 +80,13 @@ fn request(family: u8, protocol: Protocol) -> Vec<u8> {
         Protocol::Udp => StateFlags::CLOSE,
     };
     let socket_id = if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() };
-    let request = InetRequest { family, protocol: protocol.number(), extensions: ExtensionFlags::empty(), states, socket_id };
+    let request = InetRequest {
+        family,
+        protocol: protocol.number(),
+        extensions: ExtensionFlags::empty(),
+        states,
+        socket_id,
+    };
     let mut message = NetlinkMessage::from(SockDiagMessage::InetRequest(request));
     message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
     message.finalize();
@@ -89,10 +98,13 @@ fn request(family: u8, protocol: Protocol) -> Vec<u8> {
 /// Adds a datagram's sockets; false at the end of the dump.
 fn collect(mut datagram: &[u8], found: &mut Vec<InetResponse>) -> io::Result<bool> {
     while !datagram.is_empty() {
-        let message = NetlinkMessage::<SockDiagMessage>::deserialize(datagram).map_err(io::Error::other)?;
+        let message =
+            NetlinkMessage::<SockDiagMessage>::deserialize(datagram).map_err(io::Error::other)?;
         let length = (message.header.length as usize).next_multiple_of(4).max(4);
         match message.payload {
-            NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket)) => found.push(*socket),
+            NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket)) => {
+                found.push(*socket);
+            }
             // ENOENT: no such protocol in this kernel, so nobody can listen on it.
             NetlinkPayload::Error(error) => return ended(error.raw_code()),
             NetlinkPayload::Done(done) => return ended(done.code),
@@ -113,7 +125,13 @@ fn ended(code: i32) -> io::Result<bool> {
 fn listener(protocol: Protocol, response: InetResponse) -> Listener {
     let v6_only = response.nlas.iter().any(|nla| matches!(nla, Nla::SkV6Only(true)));
     let id = &response.header.socket_id;
-    Listener { protocol, ip: id.source_address, port: id.source_port, v6_only, inode: response.header.inode }
+    Listener {
+        protocol,
+        ip: id.source_address,
+        port: id.source_port,
+        v6_only,
+        inode: response.header.inode,
+    }
 }
 
 /// The process that holds a socket, as `name (pid N)`. It reads all of `/proc`: for errors only.
@@ -131,5 +149,8 @@ fn holds(pid: u32, wanted: &str) -> bool {
     let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
         return false;
     };
-    descriptors.flatten().filter_map(|fd| fs::read_link(fd.path()).ok()).any(|link| link.as_os_str() == wanted)
+    descriptors
+        .flatten()
+        .filter_map(|fd| fs::read_link(fd.path()).ok())
+        .any(|link| link.as_os_str() == wanted)
 }

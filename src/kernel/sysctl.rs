@@ -19,9 +19,10 @@ pub fn read(key: &SysctlKey) -> Result<Option<String>> {
 /// Sets the value.
 pub fn write(key: &SysctlKey, value: &str) -> Result<()> {
     // One write, without truncation: procfs takes the value from the first write at offset 0.
-    let result = fs::OpenOptions::new().write(true).open(path(key)).and_then(|mut file| {
-        io::Write::write_all(&mut file, value.as_bytes())
-    });
+    let result = fs::OpenOptions::new()
+        .write(true)
+        .open(path(key))
+        .and_then(|mut file| io::Write::write_all(&mut file, value.as_bytes()));
     result.map_err(|e| {
         let error = Error::io(format!("sysctl -w {key}={value}"), &e);
         match e.raw_os_error() {

@@ -19,7 +19,12 @@ pub fn alias(name: &IfName) -> String {
 }
 
 /// The gateway on this bridge for an address, when the caller names none.
-pub fn gateway(name: &IfName, network: &Network, address: HostAddr, observed: &Observed) -> Result<Option<IpAddr>> {
+pub fn gateway(
+    name: &IfName,
+    network: &Network,
+    address: HostAddr,
+    observed: &Observed,
+) -> Result<Option<IpAddr>> {
     let foreign = observed.bridge.as_ref().filter(|bridge| bridge.is_bridge && !bridge.ours);
     let Some(bridge) = foreign else {
         return Ok(Some(address.default_gateway()));
@@ -32,7 +37,7 @@ pub fn gateway(name: &IfName, network: &Network, address: HostAddr, observed: &O
             format!("bridge {name} has no address in {} to be the gateway, and is not netup's to change", address.prefix()),
         )
         .hint(format!("run ip address add {}/{} dev {name}, or give --gateway, or --no-default-route without --nat and -p",
-            address.default_gateway(), address.prefix().len()))),
+            address.default_gateway(), address.prefix().length()))),
         own => Ok(own),
     }
 }
@@ -59,7 +64,8 @@ fn create(name: &IfName, attachment: &Attachment, observed: &Observed) -> Vec<Pl
     let mac = identity.host_mac();
     let bridge = Step::AddBridge { name: name.clone(), mac, mtu: attachment.mtu };
     let delete = Step::DeleteBridge(Label { name: name.clone(), alias: alias(name), mac });
-    let mut steps = vec![Planned { step: bridge, undo: vec![delete], scope: UndoScope::Attachment }];
+    let mut steps =
+        vec![Planned { step: bridge, undo: vec![delete], scope: UndoScope::Attachment }];
     if observed.ipv6 {
         steps.push(with_link(link_sysctl(Side::Host, Family::V6, name, "accept_ra", "0")));
         steps.push(with_link(link_sysctl(Side::Host, Family::V6, name, "accept_dad", "0")));
@@ -69,15 +75,23 @@ fn create(name: &IfName, attachment: &Attachment, observed: &Observed) -> Vec<Pl
     steps
 }
 
-fn missing_gateways(name: &IfName, attachment: &Attachment, known: Option<&ObservedBridge>) -> Vec<Planned> {
-    let has = |gateway: IpAddr| known.is_some_and(|bridge| bridge.addresses.iter().any(|own| own.ip() == gateway));
+fn missing_gateways(
+    name: &IfName,
+    attachment: &Attachment,
+    known: Option<&ObservedBridge>,
+) -> Vec<Planned> {
+    let has = |gateway: IpAddr| {
+        known.is_some_and(|bridge| bridge.addresses.iter().any(|own| own.ip() == gateway))
+    };
     let mut steps: Vec<Planned> = Vec::new();
     for address in &attachment.addresses {
         let gateway = attachment.gateway_of(*address).filter(|gateway| !has(*gateway));
-        let Some(address) = gateway.and_then(|gateway| HostAddr::new(gateway, address.prefix())) else {
+        let Some(address) = gateway.and_then(|gateway| HostAddr::new(gateway, address.prefix()))
+        else {
             continue;
         };
-        let step = Step::AddAddress { side: Side::Host, name: name.clone(), address, connected: true };
+        let step =
+            Step::AddAddress { side: Side::Host, name: name.clone(), address, connected: true };
         let undo = vec![Step::DeleteAddress { side: Side::Host, name: name.clone(), address }];
         if !steps.iter().any(|planned| planned.step == step) {
             steps.push(Planned { step, undo, scope: UndoScope::Attachment });
@@ -86,7 +100,11 @@ fn missing_gateways(name: &IfName, attachment: &Attachment, known: Option<&Obser
     steps
 }
 
-fn localnet(name: &IfName, attachment: &Attachment, known: Option<&ObservedBridge>) -> Option<Planned> {
+fn localnet(
+    name: &IfName,
+    attachment: &Attachment,
+    known: Option<&ObservedBridge>,
+) -> Option<Planned> {
     let set = known.is_some_and(|bridge| bridge.route_localnet);
     let value = |value| link_sysctl(Side::Host, Family::V4, name, "route_localnet", value);
     (attachment.publishes(Family::V4) && !set).then(|| Planned {
@@ -110,7 +128,13 @@ pub fn steps(bridge: &IfName, attachment: &Attachment, observed: &Observed) -> V
     let mut steps = vec![attachment.veth(Some(bridge.clone()))];
     if observed.ipv6 {
         // A port of a bridge needs no address of its own, and must not learn routes.
-        steps.push(with_link(link_sysctl(Side::Host, Family::V6, &attachment.host_ifname, "disable_ipv6", "1")));
+        steps.push(with_link(link_sysctl(
+            Side::Host,
+            Family::V6,
+            &attachment.host_ifname,
+            "disable_ipv6",
+            "1",
+        )));
     }
     steps.push(attachment.host_up());
     steps.extend(container_link(attachment, observed, true));

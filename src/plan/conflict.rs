@@ -12,20 +12,30 @@ pub fn check(attachment: &Attachment, observed: &Observed) -> Result<()> {
     links(attachment, observed)?;
     bridge(attachment, observed)?;
     gateways_apart(attachment)?;
-    attachment.addresses.iter().try_for_each(|address| address_free(address.ip(), attachment, observed))?;
-    attachment.gateways.iter().try_for_each(|gateway| gateway_free(*gateway, attachment, observed))?;
+    attachment
+        .addresses
+        .iter()
+        .try_for_each(|address| address_free(address.ip(), attachment, observed))?;
+    attachment
+        .gateways
+        .iter()
+        .try_for_each(|gateway| gateway_free(*gateway, attachment, observed))?;
     sysctls(attachment, observed)?;
     ports(observed)
 }
 
 fn links(attachment: &Attachment, observed: &Observed) -> Result<()> {
-    let exists = |side: &str, name| Error::new(ErrorKind::InterfaceExists, format!("{side} already has an interface {name}"));
+    let exists = |side: &str, name| {
+        Error::new(ErrorKind::InterfaceExists, format!("{side} already has an interface {name}"))
+    };
     if observed.container_link_exists {
         let name = &attachment.id.ifname;
-        return Err(exists("the container", name).hint("choose another name with --ifname, or remove that interface"));
+        return Err(exists("the container", name)
+            .hint("choose another name with --ifname, or remove that interface"));
     }
     if observed.host_link_exists {
-        return Err(exists("the host", &attachment.host_ifname).hint("choose another name with --host-ifname, or remove that link"));
+        return Err(exists("the host", &attachment.host_ifname)
+            .hint("choose another name with --host-ifname, or remove that link"));
     }
     Ok(())
 }
@@ -35,8 +45,11 @@ fn bridge(attachment: &Attachment, observed: &Observed) -> Result<()> {
         return Ok(());
     };
     if !bridge.is_bridge {
-        return Err(Error::new(ErrorKind::NotABridge, format!("{name} exists and is not a bridge"))
-            .hint("choose another name with --bridge"));
+        return Err(Error::new(
+            ErrorKind::NotABridge,
+            format!("{name} exists and is not a bridge"),
+        )
+        .hint("choose another name with --bridge"));
     }
     if !bridge.up && !bridge.ours {
         return Err(Error::new(ErrorKind::BridgeUnsuitable, format!("bridge {name} is down"))
@@ -48,8 +61,12 @@ fn bridge(attachment: &Attachment, observed: &Observed) -> Result<()> {
 /// A leased or exact address may turn out to be the gateway that was derived.
 fn gateways_apart(attachment: &Attachment) -> Result<()> {
     match attachment.addresses.iter().find(|address| attachment.gateways.contains(&address.ip())) {
-        Some(address) => Err(Error::invalid(format!("address {} is the gateway of {}", address.ip(), address.prefix()))
-            .hint("choose another address, or another gateway with --gateway")),
+        Some(address) => Err(Error::invalid(format!(
+            "address {} is the gateway of {}",
+            address.ip(),
+            address.prefix()
+        ))
+        .hint("choose another address, or another gateway with --gateway")),
         None => Ok(()),
     }
 }
@@ -75,8 +92,9 @@ fn address_free(ip: IpAddr, attachment: &Attachment, observed: &Observed) -> Res
     if !reached.on_link() || is_bridge(link, attachment) {
         return Ok(());
     }
-    if reached.destination.len() == reached.destination.family().bits() {
-        return Err(taken(format!("is already routed to {on}")).hint("choose another address; netup ls shows who has which"));
+    if reached.destination.length() == reached.destination.family().bits() {
+        return Err(taken(format!("is already routed to {on}"))
+            .hint("choose another address; netup ls shows who has which"));
     }
     Err(taken(format!("lies in {}, which the host reaches on {on}", reached.destination))
         .hint(format!("choose a network that the host does not use, or put the container on that segment with --bridge {on} if it is a bridge")))
@@ -92,15 +110,21 @@ fn gateway_free(gateway: IpAddr, attachment: &Attachment, observed: &Observed) -
         return Ok(());
     }
     let on = link.unwrap_or("another link");
-    Err(Error::new(ErrorKind::AddressInUse, format!("gateway {gateway} is a neighbour of the host on {on}"))
-        .hint("choose another gateway with --gateway, or a network that the host does not use"))
+    Err(Error::new(
+        ErrorKind::AddressInUse,
+        format!("gateway {gateway} is a neighbour of the host on {on}"),
+    )
+    .hint("choose another gateway with --gateway, or a network that the host does not use"))
 }
 
 fn sysctls(attachment: &Attachment, observed: &Observed) -> Result<()> {
-    let missing = attachment.sysctls.iter().find(|s| !observed.container_sysctls.contains_key(&s.key));
+    let missing =
+        attachment.sysctls.iter().find(|s| !observed.container_sysctls.contains_key(&s.key));
     match missing {
-        Some(sysctl) => Err(Error::invalid(format!("sysctl {} does not exist in the container", sysctl.key))
-            .hint("check the name; one of a link exists only while the link does")),
+        Some(sysctl) => {
+            Err(Error::invalid(format!("sysctl {} does not exist in the container", sysctl.key))
+                .hint("check the name; one of a link exists only while the link does"))
+        }
         None => Ok(()),
     }
 }
@@ -110,8 +134,11 @@ fn ports(observed: &Observed) -> Result<()> {
         Some(taken) => {
             let address = taken.port.host_ip.map_or(String::new(), |ip| format!("{ip} "));
             let port = format!("{address}port {}/{}", taken.port.host_port, taken.port.protocol);
-            Err(Error::new(ErrorKind::PortInUse, format!("{port} of the host is taken by {}", taken.by))
-                .hint("publish on another port, or on one address of the host"))
+            Err(Error::new(
+                ErrorKind::PortInUse,
+                format!("{port} of the host is taken by {}", taken.by),
+            )
+            .hint("publish on another port, or on one address of the host"))
         }
         None => Ok(()),
     }

@@ -24,9 +24,12 @@ pub fn lines(step: &Step, target: &TargetName) -> Vec<String> {
             vec![format!("ip link add {name} address {mac}{} type bridge", mtu_words(*mtu))]
         }
         Step::AddVeth(veth) => vec![add_veth(veth, target)],
-        Step::DeleteVeth(label) | Step::DeleteBridge(label) => vec![format!("ip link delete {}", label.name)],
+        Step::DeleteVeth(label) | Step::DeleteBridge(label) => {
+            vec![format!("ip link delete {}", label.name)]
+        }
         Step::SetUp { side, name, alias } => {
-            let alias = alias.as_ref().map_or(String::new(), |alias| format!(" alias {}", quoted(alias)));
+            let alias =
+                alias.as_ref().map_or(String::new(), |alias| format!(" alias {}", quoted(alias)));
             vec![on(*side, format!("ip link set {name} up{alias}"))]
         }
         Step::SetDown { side, name } => vec![on(*side, format!("ip link set {name} down"))],
@@ -67,7 +70,7 @@ fn mtu_words(mtu: Option<u32>) -> String {
 fn add_address(name: &str, address: crate::addr::HostAddr, connected: bool) -> String {
     let family = address.family();
     let mut line = format!("ip address add {address}");
-    let has_broadcast = family == crate::addr::Family::V4 && address.prefix().len() <= 30;
+    let has_broadcast = family == crate::addr::Family::V4 && address.prefix().length() <= 30;
     line += if has_broadcast { " broadcast +" } else { "" };
     line += &format!(" dev {name}");
     line += if family == crate::addr::Family::V6 { " nodad" } else { "" };
@@ -82,7 +85,9 @@ fn add_route(route: &Route) -> String {
     };
     let destination = match destination.is_default() {
         true => "default".to_owned(),
-        false if destination.len() == destination.family().bits() => destination.network().to_string(),
+        false if destination.length() == destination.family().bits() => {
+            destination.network().to_string()
+        }
         false => destination.to_string(),
     };
     let mut line = format!("{family} route add {destination}");
@@ -109,7 +114,9 @@ fn flush(flow: &FlowKey) -> String {
     let FlowKey { protocol, host_port, ip, .. } = flow;
     let family = if ip.is_ipv4() { "ipv4" } else { "ipv6" };
     // conntrack(8) fails when there is nothing to delete.
-    format!("conntrack -D -f {family} -p {protocol} --orig-port-dst {host_port} 2>/dev/null || true")
+    format!(
+        "conntrack -D -f {family} -p {protocol} --orig-port-dst {host_port} 2>/dev/null || true"
+    )
 }
 
 fn quoted(text: &str) -> String {

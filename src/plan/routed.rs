@@ -83,10 +83,14 @@ fn prefix_routes(attachment: &Attachment) -> Vec<Planned> {
         source,
         metric: None,
     };
-    let mut routes: Vec<Route> = attachment.gateways.iter().map(|gateway| route(Prefix::host(*gateway), None, None)).collect();
+    let mut routes: Vec<Route> = attachment
+        .gateways
+        .iter()
+        .map(|gateway| route(Prefix::host(*gateway), None, None))
+        .collect();
     for address in &attachment.addresses {
         let (prefix, source) = (address.prefix(), address.ip());
-        let single = prefix.len() == prefix.family().bits();
+        let single = prefix.length() == prefix.family().bits();
         if !single && !routes.iter().any(|known| known.destination == prefix) {
             routes.push(route(prefix, attachment.gateway_of(*address), Some(source)));
         }

@@ -13,14 +13,8 @@ pub fn document<T: Serialize + ?Sized>(facts: &T) -> String {
 
 /// The document of `gc`, whose failures are errors in full.
 pub fn collected(collected: &Collected) -> String {
-    let failed = collected.failed.iter().map(|(id, error)| Failed {
-        id,
-        error: error.into(),
-    });
-    document(&CollectedFacts {
-        removed: &collected.removed,
-        failed: failed.collect(),
-    })
+    let failed = collected.failed.iter().map(|(id, error)| Failed { id, error: error.into() });
+    document(&CollectedFacts { removed: &collected.removed, failed: failed.collect() })
 }
 
 /// The document of `reload --remove`.
@@ -30,9 +24,7 @@ pub fn ruleset_removed() -> String {
 
 /// The document on standard error.
 pub fn error(error: &Error) -> String {
-    document(&Refused {
-        error: error.into(),
-    })
+    document(&Refused { error: error.into() })
 }
 
 #[derive(Serialize)]

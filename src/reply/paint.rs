@@ -35,12 +35,7 @@ pub struct Paint(bool);
 impl Paint {
     /// Decides for a stream.
     pub fn choose(color: Color, is_terminal: bool) -> Self {
-        Self::decide(
-            color,
-            is_terminal,
-            env::var_os("NO_COLOR"),
-            env::var_os("TERM"),
-        )
+        Self::decide(color, is_terminal, env::var_os("NO_COLOR"), env::var_os("TERM"))
     }
 
     fn decide(
@@ -88,13 +83,7 @@ mod tests {
     use super::*;
 
     fn decide(color: Color, is_terminal: bool, no_color: Option<&str>, term: Option<&str>) -> bool {
-        Paint::decide(
-            color,
-            is_terminal,
-            no_color.map(Into::into),
-            term.map(Into::into),
-        )
-        .is_on()
+        Paint::decide(color, is_terminal, no_color.map(Into::into), term.map(Into::into)).is_on()
     }
 
     #[test]

@@ -9,10 +9,7 @@ use netup::{
 };
 
 pub fn id(container: &str) -> AttachmentId {
-    AttachmentId {
-        container: container.parse().unwrap(),
-        ifname: "eth0".parse().unwrap(),
-    }
+    AttachmentId { container: container.parse().unwrap(), ifname: "eth0".parse().unwrap() }
 }
 
 /// Everything that can be said of an attachment.
@@ -23,21 +20,16 @@ pub fn attachment() -> Attachment {
         netns_cookie: 4096,
         topology: Topology::Routed,
         host_ifname: "nu4ecb0a26d6a2".parse().unwrap(),
+        host_ifindex: 1073741829,
         host_mac: "02:00:00:00:00:01".parse().unwrap(),
         mac: "02:00:00:00:00:02".parse().unwrap(),
         mtu: Some(1500),
-        addresses: vec![
-            "10.0.0.2/24".parse().unwrap(),
-            "fd00::2/64".parse().unwrap(),
-        ],
+        addresses: vec!["10.0.0.2/24".parse().unwrap(), "fd00::2/64".parse().unwrap()],
         gateways: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
         default_route: true,
         routes: vec!["10.9.0.0/16,via=10.0.0.9,metric=5".parse().unwrap()],
         nat: true,
-        publish: vec![
-            "8080:80".parse().unwrap(),
-            "127.0.0.1:53:53/udp".parse().unwrap(),
-        ],
+        publish: vec!["8080:80".parse().unwrap(), "127.0.0.1:53:53/udp".parse().unwrap()],
         sysctls: vec!["net.ipv4.tcp_syncookies=1".parse().unwrap()],
     }
 }
@@ -63,65 +55,35 @@ pub fn plain() -> Attachment {
 
 pub fn outcome() -> Outcome {
     let elapsed = Duration::from_micros(912);
-    Outcome {
-        result: Change::Created,
-        attachment: attachment(),
-        elapsed,
-    }
+    Outcome { result: Change::Created, attachment: attachment(), elapsed }
 }
 
 pub fn statuses() -> Vec<Status> {
     vec![
-        Status {
-            state: State::Up,
-            attachment: attachment(),
-        },
-        Status {
-            state: State::Dead,
-            attachment: plain(),
-        },
+        Status { state: State::Up, attachment: attachment() },
+        Status { state: State::Dead, attachment: plain() },
     ]
 }
 
 pub fn detached() -> Vec<Detached> {
-    vec![Detached {
-        id: id("web"),
-        elapsed: Duration::from_micros(640),
-    }]
+    vec![Detached { id: id("web"), elapsed: Duration::from_micros(640) }]
 }
 
 pub fn checked() -> Vec<Checked> {
-    let drift = vec![
-        "ip link set nu0 up".to_owned(),
-        "sysctl -w net.ipv4.ip_forward=1".to_owned(),
-    ];
+    let drift = vec!["ip link set nu0 up".to_owned(), "sysctl -w net.ipv4.ip_forward=1".to_owned()];
     vec![
-        Checked {
-            id: id("web"),
-            drift: vec![],
-            repaired: false,
-        },
-        Checked {
-            id: id("db"),
-            drift,
-            repaired: false,
-        },
+        Checked { id: id("web"), drift: vec![], repaired: false },
+        Checked { id: id("db"), drift, repaired: false },
     ]
 }
 
 pub fn collected() -> Collected {
     let error = Error::kernel("ip link del nu0", 1, None);
-    Collected {
-        removed: vec![id("web"), id("old")],
-        failed: vec![(id("db"), error)],
-    }
+    Collected { removed: vec![id("web"), id("old")], failed: vec![(id("db"), error)] }
 }
 
 pub fn reloaded() -> Reloaded {
-    Reloaded {
-        attachments: 2,
-        elements: 7,
-    }
+    Reloaded { attachments: 2, elements: 7 }
 }
 
 pub fn findings() -> Vec<Finding> {
@@ -139,19 +101,11 @@ pub fn findings() -> Vec<Finding> {
             "policy of FORWARD is drop",
             Some("iptables -P FORWARD ACCEPT"),
         ),
-        finding(
-            "nft",
-            Health::Failure,
-            "not installed",
-            Some("apt install nftables"),
-        ),
+        finding("nft", Health::Failure, "not installed", Some("apt install nftables")),
     ]
 }
 
 pub fn error() -> Error {
-    Error::new(
-        ErrorKind::PortInUse,
-        "port 8080/tcp is published by db@eth0 already",
-    )
-    .hint("choose another port, or netup down db")
+    Error::new(ErrorKind::PortInUse, "port 8080/tcp is published by db@eth0 already")
+        .hint("choose another port, or netup down db")
 }

@@ -31,11 +31,7 @@ pub fn details(all: &[Status], paint: Paint) -> String {
     let one = |status: &Status| {
         let name = paint.ink(Ink::Bold, &status.attachment.id.to_string());
         let facts = facts::all(&status.attachment);
-        format!(
-            "{name} {}\n{}",
-            state(status.state, 0, paint),
-            facts::aligned(&facts, paint)
-        )
+        format!("{name} {}\n{}", state(status.state, 0, paint), facts::aligned(&facts, paint))
     };
     all.iter().map(one).collect::<Vec<_>>().join("\n")
 }
@@ -47,10 +43,7 @@ pub fn list(all: &[Status], paint: Paint) -> String {
 
 /// An attachment on one line.
 pub fn summary(attachment: &Attachment) -> String {
-    let mut words = vec![
-        attachment.id.to_string(),
-        attachment.host_ifname.to_string(),
-    ];
+    let mut words = vec![attachment.id.to_string(), attachment.host_ifname.to_string()];
     words.extend(attachment.addresses.iter().map(ToString::to_string));
     words.extend(attachment.publish.iter().map(ToString::to_string));
     words.join(" ")
@@ -68,10 +61,7 @@ pub fn detached(gone: &[Detached], paint: Paint) -> String {
     }
     let one = |gone: &Detached| {
         let took = paint.ink(Ink::Dim, &format!("({})", time(gone.elapsed)));
-        format!(
-            "{} removed {took}\n",
-            paint.ink(Ink::Bold, &gone.id.to_string())
-        )
+        format!("{} removed {took}\n", paint.ink(Ink::Bold, &gone.id.to_string()))
     };
     gone.iter().map(one).collect()
 }
@@ -79,11 +69,7 @@ pub fn detached(gone: &[Detached], paint: Paint) -> String {
 /// `ok`, or what drifted.
 pub fn checked(all: &[Checked], paint: Paint) -> String {
     if all.iter().all(|checked| checked.drift.is_empty()) {
-        return format!(
-            "{}, {}\n",
-            paint.ink(Ink::Green, "ok"),
-            attachments(all.len())
-        );
+        return format!("{}, {}\n", paint.ink(Ink::Green, "ok"), attachments(all.len()));
     }
     all.iter().map(|checked| verdict(checked, paint)).collect()
 }
@@ -95,29 +81,18 @@ fn verdict(checked: &Checked, paint: Paint) -> String {
         (false, true) => paint.ink(Ink::Yellow, "repaired"),
         (false, false) => paint.ink(Ink::Red, "drifted"),
     };
-    let drift = checked
-        .drift
-        .iter()
-        .map(|line| format!("  {}\n", one_line(line)));
+    let drift = checked.drift.iter().map(|line| format!("  {}\n", one_line(line)));
     format!("{name} {word}\n{}", drift.collect::<String>())
 }
 
 /// What `gc` cleared and what it could not.
 pub fn collected(collected: &Collected, paint: Paint) -> String {
-    let names = |ids: &[AttachmentId]| {
-        ids.iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let names =
+        |ids: &[AttachmentId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let mut text = match collected.removed.as_slice() {
         [] if collected.failed.is_empty() => "nothing to remove\n".to_owned(),
         [] => String::new(),
-        removed => format!(
-            "removed {}: {}\n",
-            attachments(removed.len()),
-            names(removed)
-        ),
+        removed => format!("removed {}: {}\n", attachments(removed.len()), names(removed)),
     };
     for (id, error) in &collected.failed {
         let word = paint.ink(Ink::Red, "not removed");
@@ -128,28 +103,15 @@ pub fn collected(collected: &Collected, paint: Paint) -> String {
 
 /// What `reload` put back.
 pub fn reloaded(reloaded: &Reloaded) -> String {
-    let Reloaded {
-        attachments: count,
-        elements,
-    } = reloaded;
+    let Reloaded { attachments: count, elements } = reloaded;
     let s = if *elements == 1 { "" } else { "s" };
-    format!(
-        "rules and {elements} element{s} of {} put back\n",
-        attachments(*count)
-    )
+    format!("rules and {elements} element{s} of {} put back\n", attachments(*count))
 }
 
 /// One line per thing that `doctor` looked at, with the remedy below.
 pub fn findings(findings: &[Finding], paint: Paint) -> String {
-    let width = findings
-        .iter()
-        .map(|f| f.subject.chars().count())
-        .max()
-        .unwrap_or(0);
-    findings
-        .iter()
-        .map(|finding| diagnosis(finding, width, paint))
-        .collect()
+    let width = findings.iter().map(|f| f.subject.chars().count()).max().unwrap_or(0);
+    findings.iter().map(|finding| diagnosis(finding, width, paint)).collect()
 }
 
 fn diagnosis(finding: &Finding, width: usize, paint: Paint) -> String {
@@ -158,19 +120,11 @@ fn diagnosis(finding: &Finding, width: usize, paint: Paint) -> String {
         Health::Warning => paint.ink(Ink::Yellow, "!"),
         Health::Failure => paint.ink(Ink::Red, "✘"),
     };
-    let line = format!(
-        "{mark} {:width$}  {}\n",
-        finding.subject,
-        one_line(&finding.found)
-    );
+    let line = format!("{mark} {:width$}  {}\n", finding.subject, one_line(&finding.found));
     match &finding.remedy {
         Some(remedy) => {
             let arrow = format!("{:>1$}", "→", width + 5);
-            format!(
-                "{line}{} {}\n",
-                paint.ink(Ink::Dim, &arrow),
-                one_line(remedy)
-            )
+            format!("{line}{} {}\n", paint.ink(Ink::Dim, &arrow), one_line(remedy))
         }
         None => line,
     }

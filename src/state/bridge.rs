@@ -37,9 +37,9 @@ impl State {
     pub fn bridge(&self, name: &IfName) -> Result<Option<BridgeRecord>> {
         let path = self.bridge_path(name);
         match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text)
-                .map(Some)
-                .map_err(|e| Error::new(ErrorKind::State, format!("{} cannot be used: {e}", path.display()))),
+            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|e| {
+                Error::new(ErrorKind::State, format!("{} cannot be used: {e}", path.display()))
+            }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(failed("read", &path, &e)),
         }
@@ -51,7 +51,8 @@ impl State {
         let Some(record) = record else {
             return absent_ok(fs::remove_file(&path)).map_err(|e| failed("remove", &path, &e));
         };
-        let text = serde_json::to_vec(record).map_err(|e| Error::new(ErrorKind::State, format!("encode {}: {e}", path.display())))?;
+        let text = serde_json::to_vec(record)
+            .map_err(|e| Error::new(ErrorKind::State, format!("encode {}: {e}", path.display())))?;
         write_whole(&path, &text)
     }
 
@@ -60,7 +61,8 @@ impl State {
         let folder = self.members_path(name);
         make_folder(&folder)?;
         let path = folder.join(id.to_string());
-        let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let made =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         made.map(drop).map_err(|e| failed("write", &path, &e))
     }
 

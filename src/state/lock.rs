@@ -67,7 +67,9 @@ impl State {
             match fcntl(&lock.file, FcntlArg::F_OFD_SETLKW(&range)) {
                 Ok(_) => return Ok(lock),
                 Err(Errno::EINTR) => {}
-                Err(errno) => return Err(Error::kernel("lock the state folder", errno as i32, None)),
+                Err(errno) => {
+                    return Err(Error::kernel("lock the state folder", errno as i32, None));
+                }
             }
         }
     }
@@ -76,7 +78,13 @@ impl State {
         self.create()?;
         let path = self.path("lock");
         // A descriptor of its own: the lock belongs to the open file, not to the process.
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path);
         let file = file.map_err(|e| failed("open", &path, &e))?;
         let offset = i64::try_from(kind * SPAN + hash % SPAN).unwrap_or(i64::MAX);
         Ok(Lock { file, offset })
@@ -121,7 +129,10 @@ mod tests {
     #[test]
     fn a_lock_keeps_others_out_and_only_from_the_same_thing() {
         let (state, _folder) = scratch();
-        let id = |name: &str| crate::ident::AttachmentId { container: name.parse().unwrap(), ifname: "eth0".parse().unwrap() };
+        let id = |name: &str| crate::ident::AttachmentId {
+            container: name.parse().unwrap(),
+            ifname: "eth0".parse().unwrap(),
+        };
         let held = state.lock_attachment(&id("a")).unwrap();
         assert!(state.try_lock_attachment(&id("a")).unwrap().is_none());
         assert!(state.try_lock_attachment(&id("b")).unwrap().is_some());

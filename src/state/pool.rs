@@ -26,7 +26,12 @@ const COMPACT: u64 = 512;
 
 impl State {
     /// Leases a free address of the network to an attachment. `reserved` are never given out.
-    pub fn lease(&self, prefix: Prefix, id: &AttachmentId, reserved: &[IpAddr]) -> Result<HostAddr> {
+    pub fn lease(
+        &self,
+        prefix: Prefix,
+        id: &AttachmentId,
+        reserved: &[IpAddr],
+    ) -> Result<HostAddr> {
         let _lock = self.lock_pool(prefix)?;
         let mut pool = Pool::open(self.pool_path(prefix), prefix)?;
         if let Some(address) = self.take_from(&mut pool, id, reserved)? {
@@ -47,13 +52,19 @@ impl State {
         let free = |offset: &u64| !taken.contains(offset);
         let fresh = (next.fresh..=last).take(taken.len() + reserved.len() + 1);
         let (first, _) = prefix.host_offsets();
-        let candidates = fresh.chain(next.returned).chain((first..=last).take(taken.len() + reserved.len() + 1));
+        let candidates =
+            fresh.chain(next.returned).chain((first..=last).take(taken.len() + reserved.len() + 1));
         let usable = |offset: u64| prefix.nth(offset).filter(|ip| !reserved.contains(ip));
         let ip = candidates.filter(free).find_map(usable).ok_or_else(|| exhausted(prefix))?;
         HostAddr::new(ip, prefix).ok_or_else(|| exhausted(prefix))
     }
 
-    fn take_from(&self, pool: &mut Pool, id: &AttachmentId, reserved: &[IpAddr]) -> Result<Option<HostAddr>> {
+    fn take_from(
+        &self,
+        pool: &mut Pool,
+        id: &AttachmentId,
+        reserved: &[IpAddr],
+    ) -> Result<Option<HostAddr>> {
         while let Some(offset) = pool.next()? {
             let Some(ip) = pool.prefix.nth(offset).filter(|ip| !reserved.contains(ip)) else {
                 continue;
@@ -128,7 +139,15 @@ struct Pool {
 
 impl Pool {
     fn open(path: PathBuf, prefix: Prefix) -> Result<Self> {
-        let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let open = || {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)
+        };
         let file = open().map_err(|e| failed("open", &path, &e))?;
         let pool = Self { path, file, prefix };
         // Empty, or cut short by a full disk: begin anew. The claims keep what is taken.
@@ -175,7 +194,11 @@ impl Pool {
 
     fn replace(&mut self, entries: &Entries) -> Result<()> {
         write_whole(&self.path, &entries.bytes())?;
-        self.file = OpenOptions::new().read(true).write(true).open(&self.path).map_err(|e| failed("open", &self.path, &e))?;
+        self.file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&self.path)
+            .map_err(|e| failed("open", &self.path, &e))?;
         Ok(())
     }
 
@@ -197,7 +220,9 @@ impl Pool {
     }
 
     fn set(&self, index: u64, value: u64) -> Result<()> {
-        self.file.write_all_at(&value.to_le_bytes(), index * ENTRY).map_err(|e| failed("write", &self.path, &e))
+        self.file
+            .write_all_at(&value.to_le_bytes(), index * ENTRY)
+            .map_err(|e| failed("write", &self.path, &e))
     }
 }
 
@@ -215,14 +240,17 @@ mod tests {
         let (state, _folder) = scratch();
         let prefix: Prefix = "10.0.0.0/29".parse().unwrap();
         let gateway = ["10.0.0.1".parse().unwrap()];
-        let lease = |name: &str| state.lease(prefix, &id(name), &gateway).map(|a| a.ip().to_string());
+        let lease =
+            |name: &str| state.lease(prefix, &id(name), &gateway).map(|a| a.ip().to_string());
         assert_eq!(state.preview_lease(prefix, &gateway).unwrap().to_string(), "10.0.0.2/29");
         for n in 2..=6 {
             assert_eq!(lease(&format!("c{n}")).unwrap(), format!("10.0.0.{n}"));
         }
         assert_eq!(lease("late").unwrap_err().kind(), ErrorKind::PoolExhausted);
         for n in [5, 3] {
-            state.release(format!("10.0.0.{n}/29").parse().unwrap(), &id(&format!("c{n}"))).unwrap();
+            state
+                .release(format!("10.0.0.{n}/29").parse().unwrap(), &id(&format!("c{n}")))
+                .unwrap();
         }
         assert_eq!(state.preview_lease(prefix, &gateway).unwrap().to_string(), "10.0.0.5/29");
         assert_eq!(lease("d").unwrap(), "10.0.0.5");

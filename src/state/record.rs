@@ -46,7 +46,12 @@ pub struct Record {
 impl Record {
     /// A record of what is about to be done.
     #[must_use]
-    pub fn intent(network: Network, attachment: Attachment, steps: Vec<Step>, undo: Vec<Step>) -> Self {
+    pub fn intent(
+        network: Network,
+        attachment: Attachment,
+        steps: Vec<Step>,
+        undo: Vec<Step>,
+    ) -> Self {
         Self { version: VERSION, phase: Phase::Intent, network, attachment, steps, undo }
     }
 
@@ -78,17 +83,21 @@ impl State {
             Error::new(ErrorKind::State, format!("record {} cannot be used: {why}", path.display()))
                 .hint(format!("remove the file, then run netup down {}", id.container))
         };
-        let record: Record = serde_json::from_slice(&text).map_err(|e| unreadable(e.to_string()))?;
+        let record: Record =
+            serde_json::from_slice(&text).map_err(|e| unreadable(e.to_string()))?;
         match record.version {
             VERSION => Ok(Some(record)),
-            other => Err(unreadable(format!("its version is {other}, this release knows {VERSION}"))),
+            other => {
+                Err(unreadable(format!("its version is {other}, this release knows {VERSION}")))
+            }
         }
     }
 
     /// Writes a record.
     pub fn save(&self, record: &Record) -> Result<()> {
-        let text = serde_json::to_vec(record)
-            .map_err(|e| Error::new(ErrorKind::State, format!("encode record {}: {e}", record.id())))?;
+        let text = serde_json::to_vec(record).map_err(|e| {
+            Error::new(ErrorKind::State, format!("encode record {}: {e}", record.id()))
+        })?;
         let path = self.record_path(record.id());
         match write_whole(&path, &text) {
             Ok(()) => Ok(()),
@@ -112,7 +121,12 @@ impl State {
     /// The attachments of one container.
     pub fn attachments_of(&self, container: &ContainerId) -> Result<Vec<AttachmentId>> {
         let names = names_in(&self.container_folder(container))?;
-        let id = |name: String| Some(AttachmentId { container: container.clone(), ifname: name.parse::<IfName>().ok()? });
+        let id = |name: String| {
+            Some(AttachmentId {
+                container: container.clone(),
+                ifname: name.parse::<IfName>().ok()?,
+            })
+        };
         Ok(names.into_iter().filter_map(id).collect())
     }
 

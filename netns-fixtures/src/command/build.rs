@@ -12,9 +12,7 @@ use std::{
 /// Builds `netup` for release with these further arguments and returns where cargo put it.
 pub fn netup(arguments: &[&str], rustflags: Option<&str>) -> io::Result<PathBuf> {
     let mut build = Command::new(cargo());
-    build
-        .args(["build", "--release", "--package", "netup", "--bin", "netup"])
-        .args(arguments);
+    build.args(["build", "--release", "--package", "netup", "--bin", "netup"]).args(arguments);
     build.arg("--message-format=json-render-diagnostics");
     if let Some(flags) = rustflags {
         let inherited = env::var("RUSTFLAGS").unwrap_or_default();
@@ -45,9 +43,7 @@ pub fn host_triple() -> io::Result<String> {
     version.arg("-vV");
     let printed = printed(version)?;
     let triple = printed.lines().find_map(|line| line.strip_prefix("host: "));
-    triple
-        .map(str::to_owned)
-        .ok_or_else(|| io::Error::other("cargo -vV names no host"))
+    triple.map(str::to_owned).ok_or_else(|| io::Error::other("cargo -vV names no host"))
 }
 
 /// Set by `cargo run`; by hand, the one on PATH.
@@ -57,22 +53,12 @@ fn cargo() -> OsString {
 
 /// Progress and complaints go to the terminal as they come.
 fn printed(mut command: Command) -> io::Result<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()?;
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
     if output.status.success() {
         return String::from_utf8(output.stdout).map_err(io::Error::other);
     }
-    let arguments: Vec<_> = command
-        .get_args()
-        .map(|argument| argument.to_string_lossy())
-        .collect();
-    Err(io::Error::other(format!(
-        "cargo {}: {}",
-        arguments.join(" "),
-        output.status
-    )))
+    let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
+    Err(io::Error::other(format!("cargo {}: {}", arguments.join(" "), output.status)))
 }
 
 /// What matters of cargo's compiler-artifact message.

@@ -28,19 +28,13 @@ pub fn run() -> io::Result<ExitCode> {
         screen.failed(),
         started.elapsed().as_secs_f64()
     );
-    Ok(if screen.failed() == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if screen.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// NETUP names a binary to show in place of the one in the source tree.
 fn binary() -> io::Result<PathBuf> {
-    env::var_os("NETUP").map_or_else(
-        || build::netup(&[], None),
-        |path| PathBuf::from(path).canonicalize(),
-    )
+    env::var_os("NETUP")
+        .map_or_else(|| build::netup(&[], None), |path| PathBuf::from(path).canonicalize())
 }
 
 fn show(world: &World, screen: &mut Screen) -> io::Result<()> {
@@ -74,10 +68,7 @@ fn typed(world: &World, screen: &mut Screen, arguments: &[impl AsRef<str>]) -> i
     let printed = world.netup(&arguments)?;
     let elapsed = started.elapsed();
     screen.text(printed);
-    screen.note(&format!(
-        "{:.2} ms, process start included",
-        elapsed.as_secs_f64() * 1e3
-    ));
+    screen.note(&format!("{:.2} ms, process start included", elapsed.as_secs_f64() * 1e3));
     Ok(())
 }
 
@@ -88,10 +79,7 @@ fn left_behind(
     before: &[(&str, Dump)],
     view: fn(Dump) -> Dump,
 ) -> io::Result<()> {
-    let cleared = |dump: Dump| {
-        KEPT.iter()
-            .fold(view(dump), |dump, pattern| dump.without(pattern))
-    };
+    let cleared = |dump: Dump| KEPT.iter().fold(view(dump), |dump, pattern| dump.without(pattern));
     for ((name, before), (_, after)) in before.iter().zip(world.dumps()?) {
         let outcome = unchanged(&cleared(before.clone()), &cleared(after));
         screen.check(&format!("{name} is as it was"), outcome);
@@ -101,10 +89,7 @@ fn left_behind(
 
 fn unchanged(before: &Dump, after: &Dump) -> io::Result<String> {
     if before == after {
-        return Ok(format!(
-            "{} lines of state compared",
-            before.to_string().lines().count()
-        ));
+        return Ok(format!("{} lines of state compared", before.to_string().lines().count()));
     }
     Err(io::Error::other(before.changes(after)))
 }

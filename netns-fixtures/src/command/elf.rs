@@ -12,27 +12,13 @@ struct Layout {
     entry_count: usize,
 }
 
-const ELF32: Layout = Layout {
-    word: 4,
-    table_offset: 28,
-    entry_size: 42,
-    entry_count: 44,
-};
-const ELF64: Layout = Layout {
-    word: 8,
-    table_offset: 32,
-    entry_size: 54,
-    entry_count: 56,
-};
+const ELF32: Layout = Layout { word: 4, table_offset: 28, entry_size: 42, entry_count: 44 };
+const ELF64: Layout = Layout { word: 8, table_offset: 32, entry_size: 54, entry_count: 56 };
 
 /// Whether the file asks for no loader. A static-pie has a dynamic section all the same.
 pub fn is_static(file: &[u8]) -> io::Result<bool> {
-    let malformed = || {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            "not an ELF file that this knows",
-        )
-    };
+    let malformed =
+        || io::Error::new(io::ErrorKind::InvalidData, "not an ELF file that this knows");
     let types = segment_types(file).ok_or_else(malformed)?;
     Ok(!types.contains(&PT_INTERP))
 }
@@ -46,20 +32,13 @@ fn segment_types(file: &[u8]) -> Option<Vec<u32>> {
     let start = number(file, layout.table_offset, layout.word)?;
     let size = number(file, layout.entry_size, 2)?;
     let count = number(file, layout.entry_count, 2)?;
-    (0..count)
-        .map(|entry| u32::try_from(number(file, start + entry * size, 4)?).ok())
-        .collect()
+    (0..count).map(|entry| u32::try_from(number(file, start + entry * size, 4)?).ok()).collect()
 }
 
 /// A little-endian number of so many bytes.
 fn number(file: &[u8], at: usize, width: usize) -> Option<usize> {
     let bytes = file.get(at..at.checked_add(width)?)?;
-    Some(
-        bytes
-            .iter()
-            .rev()
-            .fold(0, |number, byte| number << 8 | usize::from(*byte)),
-    )
+    Some(bytes.iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte)))
 }
 
 #[cfg(test)]

@@ -22,11 +22,7 @@ impl Screen {
     /// Colours a terminal, unless NO_COLOR says otherwise (<https://no-color.org>).
     pub fn new() -> Self {
         let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self {
-            colour: io::stdout().is_terminal() && !refused,
-            passed: 0,
-            failed: 0,
-        }
+        Self { colour: io::stdout().is_terminal() && !refused, passed: 0, failed: 0 }
     }
 
     /// Begins a part.
@@ -41,9 +37,7 @@ impl Screen {
 
     /// Text that belongs to the part.
     pub fn text(&self, text: impl Display) {
-        text.to_string()
-            .lines()
-            .for_each(|line| println!("  {line}"));
+        text.to_string().lines().for_each(|line| println!("  {line}"));
     }
 
     /// A measured figure beside the point.
@@ -55,10 +49,7 @@ impl Screen {
     pub fn check(&mut self, what: &str, outcome: io::Result<String>) {
         let (mark, fact) = match outcome {
             Ok(fact) => (self.painted(GREEN, "✓"), self.painted(DIM, &fact)),
-            Err(error) => (
-                self.painted(RED, "✗"),
-                self.painted(RED, &error.to_string()),
-            ),
+            Err(error) => (self.painted(RED, "✗"), self.painted(RED, &error.to_string())),
         };
         if mark.contains('✓') {
             self.passed += 1
@@ -79,10 +70,6 @@ impl Screen {
     }
 
     fn painted(&self, code: &str, text: &str) -> String {
-        if self.colour {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }

@@ -18,15 +18,9 @@ pub fn run() -> io::Result<ExitCode> {
         "You are on a host; 198.51.100.1 and 2001:db8:1::1 are outside ({}).",
         outside.path().display()
     );
-    eprintln!(
-        "A container is process {}. All of it is gone when you leave.",
-        container.pid()
-    );
+    eprintln!("A container is process {}. All of it is gone when you leave.", container.pid());
     let shell = env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
-    let status = host
-        .command(shell)
-        .env("CONTAINER", container.pid().to_string())
-        .status()?;
+    let status = host.command(shell).env("CONTAINER", container.pid().to_string()).status()?;
     Ok(exit_code(status))
 }
 

@@ -23,14 +23,8 @@ const VOLATILE: [&str; 14] = [
     "age",
     "error",
 ];
-const VOLATILE_FLAGS: [&str; 6] = [
-    "LOWER_UP",
-    "NO-CARRIER",
-    "M-DOWN",
-    "linkdown",
-    "dead",
-    "pervasive",
-];
+const VOLATILE_FLAGS: [&str; 6] =
+    ["LOWER_UP", "NO-CARRIER", "M-DOWN", "linkdown", "dead", "pervasive"];
 
 /// One line per link, sorted by name.
 pub(super) fn links(json: &str) -> io::Result<Vec<String>> {
@@ -42,17 +36,9 @@ pub(super) fn links(json: &str) -> io::Result<Vec<String>> {
 pub(super) fn addresses(json: &str) -> io::Result<Vec<String>> {
     let lines = objects(json)?.into_iter().flat_map(|link| {
         let name = name(&link).to_owned();
-        let infos = link
-            .get("addr_info")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default();
-        let infos = infos
-            .into_iter()
-            .filter_map(|info| Some(fields(info.as_object()?)));
-        infos
-            .map(move |info| format!("{name} {info}"))
-            .collect::<Vec<_>>()
+        let infos = link.get("addr_info").and_then(Value::as_array).cloned().unwrap_or_default();
+        let infos = infos.into_iter().filter_map(|info| Some(fields(info.as_object()?)));
+        infos.map(move |info| format!("{name} {info}")).collect::<Vec<_>>()
     });
     Ok(sorted(lines))
 }
@@ -74,10 +60,7 @@ fn objects(json: &str) -> io::Result<Vec<Map<String, Value>>> {
         return Ok(Vec::new());
     }
     let objects: Vec<Map<String, Value>> = serde_json::from_str(json)?;
-    Ok(objects
-        .into_iter()
-        .filter(|object| !object.is_empty())
-        .collect())
+    Ok(objects.into_iter().filter(|object| !object.is_empty()).collect())
 }
 
 fn name(link: &Map<String, Value>) -> &str {
@@ -86,12 +69,8 @@ fn name(link: &Map<String, Value>) -> &str {
 
 /// `key=value` for all that is not volatile, in the order of the keys.
 fn fields(object: &Map<String, Value>) -> String {
-    let kept = object
-        .iter()
-        .filter(|(key, _)| !is_volatile(key) && *key != "ifname");
-    kept.map(|(key, value)| format!("{key}={}", text(value)))
-        .collect::<Vec<_>>()
-        .join(" ")
+    let kept = object.iter().filter(|(key, _)| !is_volatile(key) && *key != "ifname");
+    kept.map(|(key, value)| format!("{key}={}", text(value))).collect::<Vec<_>>().join(" ")
 }
 
 /// A bridge has timers that run: hello_timer, gc_timer and more.
@@ -109,11 +88,7 @@ fn text(value: &Value) -> String {
 }
 
 fn kept_items(items: &[Value]) -> Vec<String> {
-    items
-        .iter()
-        .map(text)
-        .filter(|item| !VOLATILE_FLAGS.contains(&item.as_str()))
-        .collect()
+    items.iter().map(text).filter(|item| !VOLATILE_FLAGS.contains(&item.as_str())).collect()
 }
 
 #[cfg(test)]

@@ -33,9 +33,7 @@ fn of_section(name: &str, before: &[String], after: &[String]) -> String {
 /// The lines of `left` beyond those that `right` has too, counting repetitions.
 fn minus<'a>(left: &'a [String], right: &[String]) -> Vec<&'a str> {
     let mut budget: BTreeMap<String, usize> = BTreeMap::new();
-    right
-        .iter()
-        .for_each(|line| *budget.entry(line.clone()).or_default() += 1);
+    right.iter().for_each(|line| *budget.entry(line.clone()).or_default() += 1);
     let mut is_matched = |line: &str| match budget.get_mut(line) {
         Some(left) if *left > 0 => {
             *left -= 1;
@@ -43,10 +41,7 @@ fn minus<'a>(left: &'a [String], right: &[String]) -> Vec<&'a str> {
         }
         _ => false,
     };
-    left.iter()
-        .map(String::as_str)
-        .filter(|line| !is_matched(line))
-        .collect()
+    left.iter().map(String::as_str).filter(|line| !is_matched(line)).collect()
 }
 
 #[cfg(test)]
@@ -54,10 +49,7 @@ mod tests {
     use super::*;
 
     fn section(lines: &[&str]) -> Sections {
-        BTreeMap::from([(
-            "nft".to_owned(),
-            lines.iter().map(|line| (*line).to_owned()).collect(),
-        )])
+        BTreeMap::from([("nft".to_owned(), lines.iter().map(|line| (*line).to_owned()).collect())])
     }
 
     #[test]

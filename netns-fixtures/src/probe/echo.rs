@@ -70,14 +70,8 @@ impl SctpEcho {
     /// Listens at `address` in `node`. A kernel without SCTP says `EPROTONOSUPPORT`, in `raw_os_error`.
     pub fn start(node: &Node, address: SocketAddr) -> io::Result<Self> {
         sctp_offered()?;
-        Server::start(
-            node,
-            address,
-            Type::STREAM,
-            Protocol::from(IPPROTO_SCTP),
-            answer_stream,
-        )
-        .map(Self)
+        Server::start(node, address, Type::STREAM, Protocol::from(IPPROTO_SCTP), answer_stream)
+            .map(Self)
     }
 
     /// The address it listens at.
@@ -89,8 +83,7 @@ impl SctpEcho {
 /// Asks a TCP server from `node`.
 pub fn tcp_ask(node: &Node, destination: SocketAddr) -> io::Result<Answer> {
     let what = format!("{}: ask tcp {destination}", node.name());
-    node.run(|| ask_stream(destination, Protocol::TCP))?
-        .blame(what)
+    node.run(|| ask_stream(destination, Protocol::TCP))?.blame(what)
 }
 
 /// Asks a UDP server from `node`.
@@ -103,25 +96,15 @@ pub fn udp_ask(node: &Node, destination: SocketAddr) -> io::Result<Answer> {
 pub fn sctp_ask(node: &Node, destination: SocketAddr) -> io::Result<Answer> {
     sctp_offered()?;
     let what = format!("{}: ask sctp {destination}", node.name());
-    node.run(|| ask_stream(destination, Protocol::from(IPPROTO_SCTP)))?
-        .blame(what)
+    node.run(|| ask_stream(destination, Protocol::from(IPPROTO_SCTP)))?.blame(what)
 }
 
 fn sctp_offered() -> io::Result<()> {
-    Socket::new(
-        Domain::IPV4,
-        Type::STREAM,
-        Some(Protocol::from(IPPROTO_SCTP)),
-    )
-    .map(drop)
+    Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::from(IPPROTO_SCTP))).map(drop)
 }
 
 fn ask_stream(destination: SocketAddr, protocol: Protocol) -> io::Result<Answer> {
-    let socket = Socket::new(
-        Domain::for_address(destination),
-        Type::STREAM,
-        Some(protocol),
-    )?;
+    let socket = Socket::new(Domain::for_address(destination), Type::STREAM, Some(protocol))?;
     socket.connect_timeout(&destination.into(), DEADLINE)?;
     socket.set_read_timeout(Some(DEADLINE))?;
     let mut line = String::new();
@@ -130,11 +113,7 @@ fn ask_stream(destination: SocketAddr, protocol: Protocol) -> io::Result<Answer>
 }
 
 fn ask_datagram(destination: SocketAddr) -> io::Result<Answer> {
-    let any = if destination.is_ipv4() {
-        "0.0.0.0:0"
-    } else {
-        "[::]:0"
-    };
+    let any = if destination.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any)?;
     // Connected, so that only an answer from the address that was asked counts.
     socket.connect(destination)?;
@@ -156,18 +135,11 @@ fn line(name: &str, peer: SocketAddr) -> String {
 }
 
 fn parse(line: &str) -> io::Result<Answer> {
-    let unexpected = || {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("unexpected answer {line:?}"),
-        )
-    };
+    let unexpected =
+        || io::Error::new(io::ErrorKind::InvalidData, format!("unexpected answer {line:?}"));
     let (server, peer) = line.trim_end().rsplit_once(' ').ok_or_else(unexpected)?;
     let client_seen = peer.parse().map_err(|_| unexpected())?;
-    Ok(Answer {
-        server: server.to_owned(),
-        client_seen,
-    })
+    Ok(Answer { server: server.to_owned(), client_seen })
 }
 
 /// Answers one client.
@@ -175,20 +147,14 @@ type AnswerOne = fn(&Socket, &str) -> io::Result<()>;
 
 fn answer_stream(listener: &Socket, name: &str) -> io::Result<()> {
     let (client, peer) = listener.accept()?;
-    let line = peer
-        .as_socket()
-        .map(|peer| line(name, peer))
-        .unwrap_or_default();
+    let line = peer.as_socket().map(|peer| line(name, peer)).unwrap_or_default();
     // The line fits into an empty send buffer, so a client that does not read cannot block this.
     client.send(line.as_bytes()).map(drop)
 }
 
 fn answer_datagram(socket: &Socket, name: &str) -> io::Result<()> {
     let (_, peer) = socket.recv_from(&mut [])?;
-    let line = peer
-        .as_socket()
-        .map(|peer| line(name, peer))
-        .unwrap_or_default();
+    let line = peer.as_socket().map(|peer| line(name, peer)).unwrap_or_default();
     socket.send_to(line.as_bytes(), &peer).map(drop)
 }
 
@@ -214,19 +180,11 @@ impl Server {
         let address = local_address(&socket)?;
         let stopping = Arc::new(AtomicBool::new(false));
         let thread = {
-            let (socket, stopping, name) = (
-                Arc::clone(&socket),
-                Arc::clone(&stopping),
-                node.name().to_owned(),
-            );
+            let (socket, stopping, name) =
+                (Arc::clone(&socket), Arc::clone(&stopping), node.name().to_owned());
             thread::spawn(move || serve(&socket, &stopping, &name, answer))
         };
-        Ok(Self {
-            address,
-            socket,
-            stopping,
-            thread: Some(thread),
-        })
+        Ok(Self { address, socket, stopping, thread: Some(thread) })
     }
 }
 
@@ -257,9 +215,7 @@ fn listen(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Soc
 
 fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
     let address: SockAddr = socket.local_addr()?;
-    address
-        .as_socket()
-        .ok_or_else(|| io::Error::other("the server has no IP address"))
+    address.as_socket().ok_or_else(|| io::Error::other("the server has no IP address"))
 }
 
 /// A client that goes away is no reason to stop.

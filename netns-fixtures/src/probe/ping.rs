@@ -18,8 +18,7 @@ pub fn ping(node: &Node, destination: IpAddr) -> io::Result<Duration> {
     static IDENTIFIER: AtomicU16 = AtomicU16::new(1);
     let identifier = IDENTIFIER.fetch_add(1, Ordering::Relaxed);
     let what = format!("{}: ping {destination}", node.name());
-    node.run(|| Pinger::new(destination, identifier)?.first_answer())?
-        .blame(what)
+    node.run(|| Pinger::new(destination, identifier)?.first_answer())?.blame(what)
 }
 
 struct Pinger {
@@ -64,27 +63,18 @@ impl Pinger {
     fn new(destination: IpAddr, identifier: u16) -> io::Result<Self> {
         let family = Family::of(destination);
         let socket = Socket::new(family.domain, Type::RAW, Some(family.protocol))?;
-        Ok(Self {
-            socket,
-            family,
-            destination: SocketAddr::new(destination, 0).into(),
-            identifier,
-        })
+        Ok(Self { socket, family, destination: SocketAddr::new(destination, 0).into(), identifier })
     }
 
     fn first_answer(&self) -> io::Result<Duration> {
         for sequence in 1..=TRIES {
             let sent = Instant::now();
-            self.socket
-                .send_to(&self.request(sequence), &self.destination)?;
+            self.socket.send_to(&self.request(sequence), &self.destination)?;
             if self.answered(sequence, sent + TIMEOUT)? {
                 return Ok(sent.elapsed());
             }
         }
-        Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("no answer to {TRIES} echo requests"),
-        ))
+        Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer to {TRIES} echo requests")))
     }
 
     fn request(&self, sequence: u16) -> [u8; HEADER] {
@@ -102,9 +92,8 @@ impl Pinger {
     /// Reads until our answer or the deadline; raw sockets see everybody's ICMP.
     fn answered(&self, sequence: u16, deadline: Instant) -> io::Result<bool> {
         let mut buffer = [0; 1500];
-        while let Some(left) = deadline
-            .checked_duration_since(Instant::now())
-            .filter(|left| !left.is_zero())
+        while let Some(left) =
+            deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
         {
             self.socket.set_read_timeout(Some(left))?;
             match (&self.socket).read(&mut buffer) {
@@ -119,11 +108,8 @@ impl Pinger {
 
     fn is_answer(&self, packet: &[u8], sequence: u16) -> bool {
         let words = |byte: u8| usize::from(byte & 0xf);
-        let skip = if self.family.is_v4 {
-            packet.first().map_or(0, |first| words(*first) * 4)
-        } else {
-            0
-        };
+        let skip =
+            if self.family.is_v4 { packet.first().map_or(0, |first| words(*first) * 4) } else { 0 };
         packet.get(skip..skip + HEADER).is_some_and(|icmp| {
             icmp[0] == self.family.reply
                 && icmp[4..6] == self.identifier.to_be_bytes()
@@ -134,9 +120,8 @@ impl Pinger {
 
 /// RFC 1071, for an even number of bytes.
 fn checksum(packet: &[u8]) -> u16 {
-    let words = packet
-        .chunks_exact(2)
-        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let words =
+        packet.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
     let sum: u32 = words.sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     // One fold is enough: a packet of eight bytes cannot carry more than three.

@@ -64,7 +64,7 @@ fn chains(text: &str) -> BTreeMap<String, Vec<Rule>> {
         match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["-P" | "-N", chain, ..] => drop(chains.entry(chain.to_owned()).or_default()),
             ["-A", chain, ref rest @ ..] => {
-                chains.entry(chain.to_owned()).or_default().push(rule(rest))
+                chains.entry(chain.to_owned()).or_default().push(rule(rest));
             }
             _ => {}
         }
@@ -112,7 +112,7 @@ fn rule(words: &[&str]) -> Rule {
             "-i" => rule.matches.push(Match::Input(interface(value(), negated))),
             "-o" => rule.matches.push(Match::Output(interface(value(), negated))),
             "--ctstate" | "--state" => {
-                rule.matches.push(Match::Connection(states(value(), negated)))
+                rule.matches.push(Match::Connection(states(value(), negated)));
             }
             "-m" | "--comment" => drop(value()),
             "-j" => {

@@ -33,9 +33,7 @@ pub struct Cli {
 /// `up` as a command line of its own. To build and parse with it takes half the time that the whole
 /// tree of commands takes (about 50 µs less), and `up` is the call whose time counts.
 pub fn up() -> Command {
-    Up::augment_args(Command::new("up"))
-        .bin_name("netup up")
-        .arg(color())
+    Up::augment_args(Command::new("up")).bin_name("netup up").arg(color())
 }
 
 #[derive(Subcommand)]

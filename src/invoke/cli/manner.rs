@@ -8,20 +8,12 @@ use crate::invoke::{Color, Form, Manner};
 /// In which form the caller wants the reply, whatever else the line says.
 pub fn manner(words: &[OsString]) -> Manner {
     let options = || words.iter().take_while(|word| *word != "--");
-    let form = if options().any(|word| word == "--json") {
-        Form::Json
-    } else {
-        Form::Text
-    };
+    let form = if options().any(|word| word == "--json") { Form::Json } else { Form::Text };
     let mut color = Color::Auto;
     for (at, word) in options().enumerate() {
         let inline = word.to_str().and_then(|word| word.strip_prefix("--color="));
         let next = || words.get(at + 1).and_then(|next| next.to_str());
-        let value = if word == OsStr::new("--color") {
-            next()
-        } else {
-            inline
-        };
+        let value = if word == OsStr::new("--color") { next() } else { inline };
         color = value.map_or(color, parse);
     }
     Manner { form, color }

@@ -75,6 +75,5 @@ fn render_notes(notes: &str, out: &mut dyn Write) -> io::Result<()> {
 
 fn text(bytes: Vec<u8>) -> Result<Page> {
     let text = String::from_utf8(bytes);
-    text.map(Page::plain)
-        .map_err(|e| Error::invalid(format!("the page is not UTF-8 ({e})")))
+    text.map(Page::plain).map_err(|e| Error::invalid(format!("the page is not UTF-8 ({e})")))
 }

@@ -33,10 +33,7 @@ fn cause(refusal: &clap::Error) -> String {
         }
         ErrorKind::UnknownArgument => format!("{argument:?} is one word too many"),
         ErrorKind::InvalidSubcommand => {
-            format!(
-                "there is no command {:?}",
-                said(refusal, ContextKind::InvalidSubcommand)
-            )
+            format!("there is no command {:?}", said(refusal, ContextKind::InvalidSubcommand))
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             "nothing is asked for".to_owned()
@@ -80,11 +77,9 @@ fn remedy(refusal: &clap::Error, arranged: &Arranged) -> String {
 fn said(refusal: &clap::Error, kind: ContextKind) -> String {
     match refusal.get(kind) {
         Some(ContextValue::String(text)) => bare(text),
-        Some(ContextValue::Strings(texts)) => texts
-            .iter()
-            .map(|text| bare(text))
-            .collect::<Vec<_>>()
-            .join(", "),
+        Some(ContextValue::Strings(texts)) => {
+            texts.iter().map(|text| bare(text)).collect::<Vec<_>>().join(", ")
+        }
         _ => String::new(),
     }
 }

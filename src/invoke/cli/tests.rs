@@ -17,9 +17,7 @@ fn up(line: &str) -> Up {
 }
 
 fn refused(line: &str) -> String {
-    let error = decoded(line)
-        .err()
-        .unwrap_or_else(|| panic!("{line}: accepted"));
+    let error = decoded(line).err().unwrap_or_else(|| panic!("{line}: accepted"));
     assert_eq!(error.kind().exit_code(), 2, "{line}");
     assert_eq!(error.to_string().lines().count(), 1, "{line}");
     error.to_string()
@@ -30,23 +28,18 @@ fn the_short_form_and_its_defaults() {
     let up = up("netup 4711 10.0.0.2/24");
     assert_eq!(up.target, TargetName::Pid(4711));
     assert_eq!(up.ifname.as_str(), "eth0");
-    assert_eq!(
-        up.network,
-        Network::new().address("10.0.0.2/24".parse().unwrap())
-    );
+    assert_eq!(up.network, Network::new().address("10.0.0.2/24".parse().unwrap()));
     assert_eq!((up.id, up.volume), (None, Volume::Normal));
     assert!(!(up.allow_own_netns || up.replace || up.dry_run));
 }
 
 #[test]
 fn every_option_of_up() {
-    let up = up(
-        "netup up /run/netns/blue 10.0.0.2/24 fd00::2/64 --subnet 10.1.0.0/16 --nat \
+    let up = up("netup up /run/netns/blue 10.0.0.2/24 fd00::2/64 --subnet 10.1.0.0/16 --nat \
         --gateway 10.0.0.9 --gateway fd00::9 --no-default-route --route 10.9.0.0/16,metric=5 \
         --bridge br0 --ifname eth1 --host-ifname h0 --mac 02:00:00:00:00:07 --mtu 1400 -p 80:80 \
         --publish 53:53/udp --sysctl net.ipv4.tcp_syncookies=1 --id web --replace --dry-run -v \
-        --allow-own-netns --json --color never",
-    );
+        --allow-own-netns --json --color never");
     let network = Network {
         topology: Topology::Bridge("br0".parse().unwrap()),
         gateways: vec!["10.0.0.9".parse().unwrap(), "fd00::9".parse().unwrap()],
@@ -65,10 +58,7 @@ fn every_option_of_up() {
             .publish("53:53/udp".parse().unwrap())
     };
     assert_eq!(up.network, network);
-    assert_eq!(
-        up.target,
-        TargetName::Path(PathBuf::from("/run/netns/blue"))
-    );
+    assert_eq!(up.target, TargetName::Path(PathBuf::from("/run/netns/blue")));
     assert_eq!(up.ifname.as_str(), "eth1");
     assert_eq!(up.id.unwrap().as_str(), "web");
     assert_eq!(up.volume, Volume::Verbose);
@@ -77,14 +67,8 @@ fn every_option_of_up() {
 
 #[test]
 fn a_container_named_like_a_command() {
-    assert_eq!(
-        up("netup up ls 10.0.0.2/24").target,
-        TargetName::Named("ls".to_owned())
-    );
-    assert_eq!(
-        up("netup -- ls 10.0.0.2/24").target,
-        TargetName::Named("ls".to_owned())
-    );
+    assert_eq!(up("netup up ls 10.0.0.2/24").target, TargetName::Named("ls".to_owned()));
+    assert_eq!(up("netup -- ls 10.0.0.2/24").target, TargetName::Named("ls".to_owned()));
 }
 
 #[test]
@@ -92,34 +76,18 @@ fn the_other_commands() {
     use Invocation as I;
     assert!(matches!(decoded("netup ls --json"), Ok(I::List)));
     assert!(matches!(decoded("netup --json ls"), Ok(I::List)));
-    assert!(
-        matches!(decoded("netup down web -q"), Ok(I::Down { selector, volume: Volume::Quiet })
-        if selector.name == "web" && selector.ifname.is_none())
-    );
-    assert!(
-        matches!(decoded("netup show 4711 --ifname eth1"), Ok(I::Show(selector))
-        if selector.ifname.as_ref().is_some_and(|name| name.as_str() == "eth1"))
-    );
-    assert!(matches!(
-        decoded("netup check"),
-        Ok(I::Check {
-            selector: None,
-            repair: false
-        })
-    ));
+    assert!(matches!(decoded("netup down web -q"), Ok(I::Down { selector, volume: Volume::Quiet })
+        if selector.name == "web" && selector.ifname.is_none()));
+    assert!(matches!(decoded("netup show 4711 --ifname eth1"), Ok(I::Show(selector))
+        if selector.ifname.as_ref().is_some_and(|name| name.as_str() == "eth1")));
+    assert!(matches!(decoded("netup check"), Ok(I::Check { selector: None, repair: false })));
     assert!(matches!(
         decoded("netup check web --repair"),
-        Ok(I::Check {
-            selector: Some(_),
-            repair: true
-        })
+        Ok(I::Check { selector: Some(_), repair: true })
     ));
     assert!(matches!(decoded("netup gc"), Ok(I::CollectGarbage)));
     assert!(matches!(decoded("netup reload"), Ok(I::Reload)));
-    assert!(matches!(
-        decoded("netup reload --remove"),
-        Ok(I::RemoveRuleset)
-    ));
+    assert!(matches!(decoded("netup reload --remove"), Ok(I::RemoveRuleset)));
     assert!(matches!(decoded("netup doctor"), Ok(I::Doctor)));
     assert!(matches!(decoded("netup man /tmp/x"), Ok(I::WriteManual(_))));
 }
@@ -160,10 +128,7 @@ fn both_ways_to_the_help_of_up_agree() {
 #[test]
 fn wrong_lines_get_one_line() {
     let table = [
-        (
-            "netup",
-            "nothing is asked for; write netup TARGET ADDRESS, or see netup --help",
-        ),
+        ("netup", "nothing is asked for; write netup TARGET ADDRESS, or see netup --help"),
         (
             "netup 4711",
             "no address is given; give one such as 10.0.0.2/24, or --subnet 10.0.0.0/24 for a free one",
@@ -174,34 +139,16 @@ fn wrong_lines_get_one_line() {
         ),
         ("netup up", "TARGET is missing; see netup up --help"),
         ("netup --nat", "TARGET is missing; see netup up --help"),
-        (
-            "netup 1 10.0.0.0/24",
-            "address 10.0.0.0/24 is the address of the network itself",
-        ),
-        (
-            "netup 1 10.0.0.2/24 --natt",
-            "option --natt is unknown; did you mean --nat?",
-        ),
-        (
-            "netup 1 10.0.0.2/24 --xyz",
-            "option --xyz is unknown; see netup up --help",
-        ),
-        (
-            "netup 1 10.0.0.2/24 --nat=1",
-            "--nat takes no value; see netup up --help",
-        ),
-        (
-            "netup 1 10.0.0.2/24 --mtu",
-            "--mtu needs a value; see netup up --help",
-        ),
+        ("netup 1 10.0.0.0/24", "address 10.0.0.0/24 is the address of the network itself"),
+        ("netup 1 10.0.0.2/24 --natt", "option --natt is unknown; did you mean --nat?"),
+        ("netup 1 10.0.0.2/24 --xyz", "option --xyz is unknown; see netup up --help"),
+        ("netup 1 10.0.0.2/24 --nat=1", "--nat takes no value; see netup up --help"),
+        ("netup 1 10.0.0.2/24 --mtu", "--mtu needs a value; see netup up --help"),
         (
             "netup 1 10.0.0.2/24 --mtu x",
             "MTU \"x\" is not a size (invalid digit found in string); give it in bytes, such as 1500",
         ),
-        (
-            "netup 1 10.0.0.2/24 --mtu 1400 --mtu 1500",
-            "--mtu is given twice; see netup up --help",
-        ),
+        ("netup 1 10.0.0.2/24 --mtu 1400 --mtu 1500", "--mtu is given twice; see netup up --help"),
         (
             "netup 1 10.0.0.2/24 -q -v",
             "--quiet and --verbose contradict each other; see netup up --help",
@@ -223,18 +170,9 @@ fn wrong_lines_get_one_line() {
             "interface name \"sixteen-bytes-xy\" is too long; use at most 15 bytes",
         ),
         ("netup down", "TARGET|ID is missing; see netup down --help"),
-        (
-            "netup ls web",
-            "\"web\" is one word too many; see netup ls --help",
-        ),
-        (
-            "netup help nonsense",
-            "there is no command \"nonsense\"; see netup --help",
-        ),
-        (
-            "netup ls --color red",
-            "--color cannot be \"red\"; use one of auto, always, never",
-        ),
+        ("netup ls web", "\"web\" is one word too many; see netup ls --help"),
+        ("netup help nonsense", "there is no command \"nonsense\"; see netup --help"),
+        ("netup ls --color red", "--color cannot be \"red\"; use one of auto, always, never"),
         (
             "netup completions csh",
             "SHELL cannot be \"csh\"; use one of bash, elvish, fish, powershell, zsh",
@@ -275,25 +213,15 @@ fn bad_values_of_every_kind_are_refused() {
 #[test]
 fn an_argument_that_is_no_text() {
     use std::os::unix::ffi::OsStringExt;
-    let words = vec![
-        "netup".into(),
-        OsString::from_vec(vec![0xff]),
-        "10.0.0.2/24".into(),
-    ];
+    let words = vec!["netup".into(), OsString::from_vec(vec![0xff]), "10.0.0.2/24".into()];
     let error = decode(words).err().expect("refused");
-    assert_eq!(
-        error.to_string(),
-        "an argument is not valid UTF-8; see netup up --help"
-    );
+    assert_eq!(error.to_string(), "an argument is not valid UTF-8; see netup up --help");
 }
 
 /// A kind that a later clap adds still gives one line.
 #[test]
 fn unknown_refusals_give_their_first_line() {
-    let arranged = Arranged {
-        words: vec!["netup".into(), "ls".into()],
-        verb_supplied: false,
-    };
+    let arranged = Arranged { words: vec!["netup".into(), "ls".into()], verb_supplied: false };
     let refusal = Cli::command().error(ClapKind::WrongNumberOfValues, "first\nsecond");
     let error = refusal::one_line(&refusal, &arranged);
     assert_eq!(error.to_string(), "first; see netup ls --help");

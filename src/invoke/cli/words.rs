@@ -20,10 +20,7 @@ pub struct Arranged {
 impl Arranged {
     /// The command, for a hint at its help.
     pub fn verb(&self) -> Option<&str> {
-        self.words
-            .get(1)?
-            .to_str()
-            .filter(|word| !word.starts_with('-'))
+        self.words.get(1)?.to_str().filter(|word| !word.starts_with('-'))
     }
 }
 
@@ -33,19 +30,13 @@ pub fn arrange(up: &Command, mut words: Vec<OsString>) -> Arranged {
     let at = first_plain(up, &words);
     if let Some(at) = at.filter(|at| is_verb(&words[*at])) {
         words[1..=at].rotate_right(1);
-        return Arranged {
-            words,
-            verb_supplied: false,
-        };
+        return Arranged { words, verb_supplied: false };
     }
     let verb_supplied = at.is_some() || !(words.len() < 2 || asks_about_netup(&words));
     if verb_supplied {
         words.insert(1, "up".into());
     }
-    Arranged {
-        words,
-        verb_supplied,
-    }
+    Arranged { words, verb_supplied }
 }
 
 /// The first word that is no option and no option's value; `--` counts, for a target follows it.
@@ -66,11 +57,7 @@ fn is_verb(word: &OsStr) -> bool {
 }
 
 fn asks_about_netup(words: &[OsString]) -> bool {
-    words.iter().any(|w| {
-        ["-h", "--help", "-V", "--version"]
-            .iter()
-            .any(|asking| w == asking)
-    })
+    words.iter().any(|w| ["-h", "--help", "-V", "--version"].iter().any(|asking| w == asking))
 }
 
 /// Whether the next word is this option's value.
@@ -87,14 +74,11 @@ fn awaits_value(up: &Command, option: &OsStr) -> bool {
 /// `-qp` awaits one, `-p80:80` brings its own.
 fn cluster_awaits_value(up: &Command, letters: &str) -> bool {
     let takes_one = |letter| valued(up).any(|arg| arg.get_short() == Some(letter));
-    letters
-        .find(takes_one)
-        .is_some_and(|at| at + 1 == letters.len())
+    letters.find(takes_one).is_some_and(|at| at + 1 == letters.len())
 }
 
 fn valued(up: &Command) -> impl Iterator<Item = &Arg> {
-    up.get_arguments()
-        .filter(|arg| arg.get_action().takes_values())
+    up.get_arguments().filter(|arg| arg.get_action().takes_values())
 }
 
 #[cfg(test)]
@@ -115,18 +99,9 @@ mod tests {
         let table = [
             ("netup 1 10.0.0.2/24", "netup up 1 10.0.0.2/24"),
             ("netup --nat 1 10.0.0.2/24", "netup up --nat 1 10.0.0.2/24"),
-            (
-                "netup --id ls 1 10.0.0.2/24",
-                "netup up --id ls 1 10.0.0.2/24",
-            ),
-            (
-                "netup --id=ls 1 10.0.0.2/24",
-                "netup up --id=ls 1 10.0.0.2/24",
-            ),
-            (
-                "netup -p 80:80 1 10.0.0.2/24",
-                "netup up -p 80:80 1 10.0.0.2/24",
-            ),
+            ("netup --id ls 1 10.0.0.2/24", "netup up --id ls 1 10.0.0.2/24"),
+            ("netup --id=ls 1 10.0.0.2/24", "netup up --id=ls 1 10.0.0.2/24"),
+            ("netup -p 80:80 1 10.0.0.2/24", "netup up -p 80:80 1 10.0.0.2/24"),
             ("netup -p80:80 down", "netup down -p80:80"),
             ("netup -qp ls 1", "netup up -qp ls 1"),
             ("netup -- ls 10.0.0.2/24", "netup up -- ls 10.0.0.2/24"),
@@ -144,10 +119,7 @@ mod tests {
             ("netup ls", "netup ls"),
             ("netup up ls 10.0.0.2/24", "netup up ls 10.0.0.2/24"),
             ("netup --json ls", "netup ls --json"),
-            (
-                "netup --color never -q down web",
-                "netup down --color never -q web",
-            ),
+            ("netup --color never -q down web", "netup down --color never -q web"),
             ("netup help up", "netup help up"),
         ];
         for (line, expected) in table {
@@ -157,13 +129,9 @@ mod tests {
 
     #[test]
     fn questions_about_netup_itself_stay() {
-        for line in [
-            "netup",
-            "netup -h",
-            "netup --help",
-            "netup -V",
-            "netup --color always --version",
-        ] {
+        for line in
+            ["netup", "netup -h", "netup --help", "netup -V", "netup --color always --version"]
+        {
             assert_eq!(arranged(line), line);
         }
         assert_eq!(arranged(""), "");
@@ -173,10 +141,7 @@ mod tests {
     fn the_options_of_up_include_those_of_every_command() {
         let up = up();
         let known: Vec<&str> = valued(&up).filter_map(Arg::get_long).collect();
-        for arg in Cli::command()
-            .get_subcommands()
-            .flat_map(Command::get_arguments)
-        {
+        for arg in Cli::command().get_subcommands().flat_map(Command::get_arguments) {
             let long = arg.get_long().filter(|_| arg.get_action().takes_values());
             assert!(long.is_none_or(|long| known.contains(&long)), "{long:?}");
         }

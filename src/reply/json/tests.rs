@@ -28,13 +28,10 @@ fn documents() -> Vec<(&'static str, String)> {
 
 fn example(section: &str) -> Value {
     let heading = format!("\n## {section}\n");
-    let (_, text) = DOCS
-        .split_once(&heading)
-        .unwrap_or_else(|| panic!("no section {section}"));
+    let (_, text) = DOCS.split_once(&heading).unwrap_or_else(|| panic!("no section {section}"));
     let text = text.split("\n## ").next().unwrap();
-    let (_, block) = text
-        .split_once("```json\n")
-        .unwrap_or_else(|| panic!("{section}: no example"));
+    let (_, block) =
+        text.split_once("```json\n").unwrap_or_else(|| panic!("{section}: no example"));
     serde_json::from_str(block.split("```").next().unwrap()).unwrap()
 }
 
@@ -104,14 +101,8 @@ fn every_kind_of_error_is_documented() {
     for (kind, name) in kinds {
         assert_eq!(snake_case(&format!("{kind:?}")), name);
         let (code, described) = (kind.exit_code(), format!("`{name}`"));
-        let line = DOCS
-            .lines()
-            .find(|line| line.starts_with(&format!("| {code} |")))
-            .unwrap();
-        assert!(
-            line.contains(&described),
-            "{name} is not among the kinds of exit status {code}"
-        );
+        let line = DOCS.lines().find(|line| line.starts_with(&format!("| {code} |"))).unwrap();
+        assert!(line.contains(&described), "{name} is not among the kinds of exit status {code}");
     }
 }
 

@@ -12,19 +12,13 @@ pub type Fact = (&'static str, Vec<String>);
 pub fn brief(attachment: &Attachment) -> Vec<Fact> {
     vec![
         ("host link", vec![host_link(attachment)]),
-        (
-            "container",
-            vec![format!("{}  {}", attachment.id.ifname, attachment.mac)],
-        ),
+        ("container", vec![format!("{}  {}", attachment.id.ifname, attachment.mac)]),
         ("addresses", texts(&attachment.addresses)),
         gateways(attachment),
         ("routes", texts(&attachment.routes)),
         ("nat", vec![nat(attachment).to_owned()]),
         ("published", texts(&attachment.publish)),
-        (
-            "mtu",
-            attachment.mtu.iter().map(ToString::to_string).collect(),
-        ),
+        ("mtu", attachment.mtu.iter().map(ToString::to_string).collect()),
         ("sysctls", texts(&attachment.sysctls)),
     ]
 }
@@ -48,24 +42,9 @@ fn host_link(attachment: &Attachment) -> String {
 }
 
 fn gateways(attachment: &Attachment) -> Fact {
-    let note = if attachment.default_route {
-        ""
-    } else {
-        "  no default route"
-    };
-    let label = if attachment.gateways.len() == 1 {
-        "gateway"
-    } else {
-        "gateways"
-    };
-    (
-        label,
-        attachment
-            .gateways
-            .iter()
-            .map(|gateway| format!("{gateway}{note}"))
-            .collect(),
-    )
+    let note = if attachment.default_route { "" } else { "  no default route" };
+    let label = if attachment.gateways.len() == 1 { "gateway" } else { "gateways" };
+    (label, attachment.gateways.iter().map(|gateway| format!("{gateway}{note}")).collect())
 }
 
 fn nat(attachment: &Attachment) -> &'static str {
@@ -78,11 +57,7 @@ fn texts<T: ToString>(values: &[T]) -> Vec<String> {
 
 /// The facts under each other; what has no value is left out.
 pub fn aligned(facts: &[Fact], paint: Paint) -> String {
-    let width = facts
-        .iter()
-        .map(|(label, _)| label.len())
-        .max()
-        .unwrap_or(0);
+    let width = facts.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
     let mut text = String::new();
     for (label, values) in facts {
         for (i, value) in values.iter().enumerate() {

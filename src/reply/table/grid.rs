@@ -5,15 +5,7 @@ use netup::Status;
 use super::one_line;
 use crate::reply::paint::{Ink, Paint};
 
-const HEADERS: [&str; 7] = [
-    "ID",
-    "IFNAME",
-    "TARGET",
-    "STATE",
-    "HOST-LINK",
-    "ADDRESSES",
-    "PUBLISH",
-];
+const HEADERS: [&str; 7] = ["ID", "IFNAME", "TARGET", "STATE", "HOST-LINK", "ADDRESSES", "PUBLISH"];
 const STATE: usize = 3;
 
 /// A header, and a row per attachment.
@@ -53,11 +45,7 @@ fn cells(status: &Status) -> [String; 7] {
 fn joined<T: ToString>(values: &[T]) -> String {
     match values {
         [] => "-".to_owned(),
-        _ => values
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(","),
+        _ => values.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
     }
 }
 
@@ -71,11 +59,5 @@ fn line(
         let width = if i == last { 0 } else { widths[i] };
         finish(i, format!("{cell:width$}"))
     };
-    cells
-        .iter()
-        .enumerate()
-        .map(cell)
-        .collect::<Vec<_>>()
-        .join("  ")
-        + "\n"
+    cells.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ") + "\n"
 }

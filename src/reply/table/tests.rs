@@ -54,18 +54,12 @@ web  eth0    4711             up     nu4ecb0a26d6a2  10.0.0.2/24,fd00::2/64  808
 db   eth0    /run/netns/blue  dead   nu0             10.0.0.3/24             -
 "
     );
-    assert_eq!(
-        list(&[], OFF),
-        "ID  IFNAME  TARGET  STATE  HOST-LINK  ADDRESSES  PUBLISH\n"
-    );
+    assert_eq!(list(&[], OFF), "ID  IFNAME  TARGET  STATE  HOST-LINK  ADDRESSES  PUBLISH\n");
 }
 
 #[test]
 fn down_has_a_line_each() {
-    assert_eq!(
-        detached(&samples::detached(), OFF),
-        "web@eth0 removed (0.6 ms)\n"
-    );
+    assert_eq!(detached(&samples::detached(), OFF), "web@eth0 removed (0.6 ms)\n");
     assert_eq!(detached(&[], OFF), "nothing to remove\n");
 }
 
@@ -95,10 +89,7 @@ fn gc_and_reload_count() {
          with CAP_NET_ADMIN and CAP_SYS_ADMIN over both network namespaces\n"
     );
     assert_eq!(collected(&Collected::default(), OFF), "nothing to remove\n");
-    assert_eq!(
-        reloaded(&samples::reloaded()),
-        "rules and 7 elements of 2 attachments put back\n"
-    );
+    assert_eq!(reloaded(&samples::reloaded()), "rules and 7 elements of 2 attachments put back\n");
 }
 
 #[test]
@@ -129,14 +120,8 @@ fn colours_change_no_width() {
     assert_ne!(list(&all, on), list(&all, OFF));
     assert_eq!(strip(list(&all, on)), list(&all, OFF));
     assert_eq!(strip(details(&all, on)), details(&all, OFF));
-    assert_eq!(
-        strip(outcome(&samples::outcome(), on)),
-        outcome(&samples::outcome(), OFF)
-    );
-    assert_eq!(
-        strip(findings(&samples::findings(), on)),
-        findings(&samples::findings(), OFF)
-    );
+    assert_eq!(strip(outcome(&samples::outcome(), on)), outcome(&samples::outcome(), OFF));
+    assert_eq!(strip(findings(&samples::findings(), on)), findings(&samples::findings(), OFF));
 }
 
 #[test]

@@ -19,34 +19,24 @@ struct Attachment {
 pub fn of(listing: &str, names: &[(&str, u32)]) -> io::Result<String> {
     let unexpected = |error| io::Error::other(format!("netup ls --json: {error}: {listing:?}"));
     let attachments: Vec<Attachment> = serde_json::from_str(listing).map_err(unexpected)?;
-    let columns: Vec<Column> = attachments
-        .iter()
-        .map(|attachment| Column::of(attachment, names))
-        .collect();
-    let host: Vec<String> = attachments
-        .iter()
-        .flat_map(|attachment| on_host(attachment, names))
-        .collect();
+    let columns: Vec<Column> =
+        attachments.iter().map(|attachment| Column::of(attachment, names)).collect();
+    let host: Vec<String> =
+        attachments.iter().flat_map(|attachment| on_host(attachment, names)).collect();
     Ok(picture(&host, &columns))
 }
 
 fn name<'a>(attachment: &Attachment, names: &[(&'a str, u32)]) -> &'a str {
-    let known = names
-        .iter()
-        .find(|(_, pid)| attachment.target == pid.to_string());
+    let known = names.iter().find(|(_, pid)| attachment.target == pid.to_string());
     known.map_or("container", |(name, _)| name)
 }
 
 /// What the host does for a container.
 fn on_host(attachment: &Attachment, names: &[(&str, u32)]) -> Vec<String> {
     let name = name(attachment, names);
-    let ports = attachment
-        .publish
-        .iter()
-        .map(|port| format!("publishes {port} for {name}"));
-    let nat = attachment
-        .nat
-        .then(|| format!("masquerades {name}: {}", attachment.addresses.join(" ")));
+    let ports = attachment.publish.iter().map(|port| format!("publishes {port} for {name}"));
+    let nat =
+        attachment.nat.then(|| format!("masquerades {name}: {}", attachment.addresses.join(" ")));
     ports.chain(nat).collect()
 }
 
@@ -61,24 +51,11 @@ impl Column {
     fn of(attachment: &Attachment, names: &[(&str, u32)]) -> Self {
         let mut lines = vec![attachment.ifname.clone()];
         lines.extend(attachment.addresses.iter().cloned());
-        lines.extend(
-            attachment
-                .gateways
-                .iter()
-                .map(|gateway| format!("by {gateway}")),
-        );
-        lines.push(format!(
-            "{}, process {}",
-            name(attachment, names),
-            attachment.target
-        ));
+        lines.extend(attachment.gateways.iter().map(|gateway| format!("by {gateway}")));
+        lines.push(format!("{}, process {}", name(attachment, names), attachment.target));
         let link = attachment.host_ifname.clone();
         let widest = lines.iter().chain([&link]).map(|line| width(line)).max();
-        Self {
-            link,
-            lines,
-            width: widest.unwrap_or_default() + 4,
-        }
+        Self { link, lines, width: widest.unwrap_or_default() + 4 }
     }
 
     fn row(&self, row: usize) -> String {
@@ -93,43 +70,24 @@ impl Column {
 }
 
 fn picture(host: &[String], columns: &[Column]) -> String {
-    let links = beside(
-        columns
-            .iter()
-            .map(|column| centered(&column.link, column.width)),
-    );
-    let inner = host
-        .iter()
-        .map(|line| width(line) + 2)
-        .chain([width(&links)])
-        .max()
-        .unwrap_or_default();
+    let links = beside(columns.iter().map(|column| centered(&column.link, column.width)));
+    let inner =
+        host.iter().map(|line| width(line) + 2).chain([width(&links)]).max().unwrap_or_default();
     let boxed = |line: &str| format!("│{}│", centered(line, inner));
-    let mut rows = vec![
-        centered("outside 198.51.100.1, 2001:db8:1::1", inner + 2),
-        centered("│", inner + 2),
-    ];
+    let mut rows =
+        vec![centered("outside 198.51.100.1, 2001:db8:1::1", inner + 2), centered("│", inner + 2)];
     rows.push(edge(inner + 2, '┌', '┴', '┐'));
     rows.push(boxed("host 198.51.100.2, 2001:db8:1::2"));
     rows.extend(host.iter().map(|line| boxed(line)));
     rows.push(boxed(&links));
-    let bars = centered(
-        &beside(columns.iter().map(|column| centered("│", column.width))),
-        inner,
-    );
+    let bars = centered(&beside(columns.iter().map(|column| centered("│", column.width))), inner);
     rows.push(format!("└{}┘", bars.replace(' ', "─").replace('│', "┬")));
-    let below = columns
-        .iter()
-        .map(|column| column.lines.len() + 2)
-        .max()
-        .unwrap_or_default();
+    let below = columns.iter().map(|column| column.lines.len() + 2).max().unwrap_or_default();
     rows.extend((0..below).map(|row| {
         let row = beside(columns.iter().map(|column| column.row(row)));
         format!(" {}", centered(&row, inner))
     }));
-    rows.iter()
-        .map(|row| format!("{}\n", row.trim_end()))
-        .collect()
+    rows.iter().map(|row| format!("{}\n", row.trim_end())).collect()
 }
 
 fn beside(cells: impl Iterator<Item = String>) -> String {

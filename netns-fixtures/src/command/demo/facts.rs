@@ -40,29 +40,14 @@ pub fn check(world: &World, screen: &mut Screen) -> io::Result<()> {
         seen: "198.51.100.2",
     };
     screen.check(query.what, query.outcome(probe::udp_ask));
-    screen.check(
-        "worker pings the outside",
-        echo(&world.worker, "198.51.100.1"),
-    );
+    screen.check("worker pings the outside", echo(&world.worker, "198.51.100.1"));
     screen.check("host pings web", echo(&world.host, "fd00::2"));
     Ok(())
 }
 
 fn crossings(world: &World) -> [Crossing<'_>; 10] {
-    let World {
-        outside,
-        host,
-        web,
-        worker,
-        ..
-    } = world;
-    let crossing = |what, from, to, server, seen| Crossing {
-        what,
-        from,
-        to,
-        server,
-        seen,
-    };
+    let World { outside, host, web, worker, .. } = world;
+    let crossing = |what, from, to, server, seen| Crossing { what, from, to, server, seen };
     [
         crossing(
             "web reaches the outside, by NAT",
@@ -71,13 +56,7 @@ fn crossings(world: &World) -> [Crossing<'_>; 10] {
             outside,
             "198.51.100.2",
         ),
-        crossing(
-            "the same by IPv6",
-            web,
-            "[2001:db8:1::1]:80",
-            outside,
-            "2001:db8:1::2",
-        ),
+        crossing("the same by IPv6", web, "[2001:db8:1::1]:80", outside, "2001:db8:1::2"),
         crossing(
             "worker reaches the outside, by NAT",
             worker,
@@ -92,20 +71,8 @@ fn crossings(world: &World) -> [Crossing<'_>; 10] {
             web,
             "198.51.100.1",
         ),
-        crossing(
-            "the same by IPv6",
-            outside,
-            "[2001:db8:1::2]:8080",
-            web,
-            "2001:db8:1::1",
-        ),
-        crossing(
-            "worker reaches web directly",
-            worker,
-            "10.0.0.2:80",
-            web,
-            "10.0.0.3",
-        ),
+        crossing("the same by IPv6", outside, "[2001:db8:1::2]:8080", web, "2001:db8:1::1"),
+        crossing("worker reaches web directly", worker, "10.0.0.2:80", web, "10.0.0.3"),
         crossing(
             "worker reaches web's published port",
             worker,
@@ -113,56 +80,21 @@ fn crossings(world: &World) -> [Crossing<'_>; 10] {
             web,
             "10.0.0.3",
         ),
-        crossing(
-            "web reaches its own published port",
-            web,
-            "198.51.100.2:8080",
-            web,
-            "10.0.0.1",
-        ),
-        crossing(
-            "the same by IPv6",
-            web,
-            "[2001:db8:1::2]:8080",
-            web,
-            "fd00::1",
-        ),
-        crossing(
-            "host reaches 127.0.0.1:8080",
-            host,
-            "127.0.0.1:8080",
-            web,
-            "10.0.0.1",
-        ),
+        crossing("web reaches its own published port", web, "198.51.100.2:8080", web, "10.0.0.1"),
+        crossing("the same by IPv6", web, "[2001:db8:1::2]:8080", web, "fd00::1"),
+        crossing("host reaches 127.0.0.1:8080", host, "127.0.0.1:8080", web, "10.0.0.1"),
     ]
 }
 
 impl Crossing<'_> {
     fn outcome(&self, ask: fn(&Node, SocketAddr) -> io::Result<Answer>) -> io::Result<String> {
         let started = Instant::now();
-        let Answer {
-            server,
-            client_seen,
-        } = ask(self.from, address(self.to))?;
+        let Answer { server, client_seen } = ask(self.from, address(self.to))?;
         let elapsed = milliseconds(started.elapsed());
-        let fact = format!(
-            "{} → {server}, which saw {}, {elapsed}",
-            self.to,
-            client_seen.ip()
-        );
+        let fact = format!("{} → {server}, which saw {}, {elapsed}", self.to, client_seen.ip());
         let expected = server == self.server.name() && client_seen.ip() == ip(self.seen);
-        let complaint = || {
-            format!(
-                "{fact}; expected {} to see {}",
-                self.server.name(),
-                self.seen
-            )
-        };
-        if expected {
-            Ok(fact)
-        } else {
-            Err(io::Error::other(complaint()))
-        }
+        let complaint = || format!("{fact}; expected {} to see {}", self.server.name(), self.seen);
+        if expected { Ok(fact) } else { Err(io::Error::other(complaint())) }
     }
 }
 

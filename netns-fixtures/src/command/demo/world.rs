@@ -24,14 +24,7 @@ impl World {
             // As runtimes do. netup would, and rightly leaves it: an lo that was up once keeps 127.0.0.1.
             container.ip(&["link", "set", "dev", "lo", "up"])?;
         }
-        Ok(Self {
-            outside,
-            host,
-            web,
-            worker,
-            binary,
-            _lab: lab,
-        })
+        Ok(Self { outside, host, web, worker, binary, _lab: lab })
     }
 
     pub fn pids(&self) -> [u32; 2] {
@@ -60,16 +53,10 @@ impl World {
 
     /// Runs netup on the host and returns what it printed; its complaint is the error.
     pub fn netup(&self, arguments: &[&str]) -> io::Result<String> {
-        let output = self
-            .host
-            .command(&self.binary)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()?;
-        let (out, err) = (
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr),
-        );
+        let output =
+            self.host.command(&self.binary).args(arguments).stdin(Stdio::null()).output()?;
+        let (out, err) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         if output.status.success() {
             return Ok(format!("{err}{out}"));
         }
@@ -89,9 +76,7 @@ impl World {
     pub fn empty_rules(&self) -> io::Result<String> {
         let rules = self.host.nft_list()?;
         if rules.contains("elements") {
-            return Err(io::Error::other(format!(
-                "the table still has elements:\n{rules}"
-            )));
+            return Err(io::Error::other(format!("the table still has elements:\n{rules}")));
         }
         Ok("the sets and maps of table inet netup are empty".to_owned())
     }

@@ -60,16 +60,25 @@ pub async fn attach(request: &Request) -> Result<Outcome> {
 pub async fn attach_watched(request: &Request, watch: Watch<'_>) -> Result<Outcome> {
     let started = Instant::now();
     request.network.validate()?;
-    let host = Host::open()?;
-    let _lock = host.state.lock_attachment(&request.id)?;
-    let (result, attachment) = match existing(&host, request).await? {
-        Existing::Same(attachment) => (Change::Unchanged, *attachment),
-        Existing::None => (Change::Created, establish(&host, request, &[], watch).await?),
-        Existing::Other(former) => {
-            (Change::Replaced, replace(&host, request, &former, watch).await?)
-        }
-    };
+    let host = Host::enter()?;
+    let made = attach_locked(&host, request, watch).await;
+    let (result, attachment) = host.leave(made)?;
     Ok(Outcome { result, attachment, elapsed: started.elapsed() })
+}
+
+async fn attach_locked(
+    host: &Host,
+    request: &Request,
+    watch: Watch<'_>,
+) -> Result<(Change, Attachment)> {
+    let _lock = host.state.lock_attachment(&request.id)?;
+    Ok(match existing(host, request).await? {
+        Existing::Same(attachment) => (Change::Unchanged, *attachment),
+        Existing::None => (Change::Created, establish(host, request, &[], watch).await?),
+        Existing::Other(former) => {
+            (Change::Replaced, replace(host, request, &former, watch).await?)
+        }
+    })
 }
 
 /// The plan of a request as commands that can be pasted into a shell; changes nothing. Empty if
@@ -212,8 +221,6 @@ async fn establish(
     kept: &[HostAddr],
     watch: Watch<'_>,
 ) -> Result<Attachment> {
-    // Announced before anything is observed, so that nobody takes back what is relied on.
-    let shared = host.state.share_host()?;
     let _bridge = lock_bridge(host, &request.network.topology)?;
     let reservation = reserve(host, &request.id, &request.network, kept).await?;
     let container = Container::open(&request.target)?;
@@ -226,7 +233,7 @@ async fn establish(
             reservation.commit();
             Ok(plan.attachment)
         }
-        Err((cause, journal)) => Err(roll_back(executor, journal, &plan, &shared, cause).await),
+        Err((cause, journal)) => Err(roll_back(executor, journal, &plan, cause).await),
     }
 }
 
@@ -332,11 +339,10 @@ async fn roll_back(
     mut executor: Executor<'_>,
     journal: Journal,
     plan: &Plan,
-    shared: &Lock,
     cause: Error,
 ) -> Error {
     let host = executor.host;
-    let alone = is_alone(host, &plan.attachment.id, shared).unwrap_or(false);
+    let alone = host.is_alone(&plan.attachment.id).unwrap_or(false);
     let mut failures = journal.unwind(&mut executor, alone).await;
     if let Topology::Bridge(name) = &plan.attachment.topology {
         failures.extend(leave_bridge(host, name, plan).err());
@@ -345,11 +351,6 @@ async fn roll_back(
         failures.extend(host.state.forget(&plan.attachment.id).err());
     }
     cause.with_undo_failures(failures)
-}
-
-/// Whether nobody else relies on forwarding and the static rules, or is about to.
-fn is_alone(host: &Host, id: &AttachmentId, shared: &Lock) -> Result<bool> {
-    Ok(shared.try_upgrade()? && host.state.attachment_ids()?.iter().all(|other| other == id))
 }
 
 /// Strikes what this plan did to the bridge out of the bridge's record.

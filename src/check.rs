@@ -22,7 +22,7 @@ use crate::target::Target;
 /// [`AttachmentNotFound`](ErrorKind::AttachmentNotFound) if nothing answers to the selector; a
 /// refusal by the kernel while reading or mending.
 pub async fn check(selector: Option<&Selector>, repair: bool) -> Result<Vec<Checked>> {
-    let host = Host::open()?;
+    let host = if repair { Host::enter()? } else { Host::open()? };
     let ids = match selector {
         Some(selector) => select(&host, selector).await?,
         None => host.state.attachment_ids()?,

@@ -42,13 +42,17 @@ pub struct Selector {
 /// [`AttachmentNotFound`](ErrorKind::AttachmentNotFound) if nothing answers to the name; a refusal
 /// by the kernel, after everything else has been taken down.
 pub async fn detach(selector: &Selector) -> Result<Vec<Detached>> {
-    let host = Host::open()?;
-    let ids = select(&host, selector).await?;
+    let host = Host::enter()?;
+    let gone = detach_all(&host, selector).await;
+    host.leave(gone)
+}
+
+async fn detach_all(host: &Host, selector: &Selector) -> Result<Vec<Detached>> {
     let mut gone = Vec::new();
     let mut failures = Vec::new();
-    for id in ids {
+    for id in select(host, selector).await? {
         let started = Instant::now();
-        match detach_one(&host, selector, &id).await {
+        match detach_one(host, selector, &id).await {
             Ok(()) => gone.push(Detached { id, elapsed: started.elapsed() }),
             Err(e) => failures.push(e),
         }

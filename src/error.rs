@@ -59,6 +59,37 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// The kind in one word, for machines.
+    ///
+    /// ```
+    /// assert_eq!(netup::ErrorKind::PortInUse.as_str(), "port_in_use");
+    /// ```
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidArgument => "invalid_argument",
+            Self::TargetNotFound => "target_not_found",
+            Self::NotANetns => "not_a_netns",
+            Self::OwnNetns => "own_netns",
+            Self::AttachmentNotFound => "attachment_not_found",
+            Self::NotPermitted => "not_permitted",
+            Self::AttachmentExists => "attachment_exists",
+            Self::InterfaceExists => "interface_exists",
+            Self::AddressInUse => "address_in_use",
+            Self::PortInUse => "port_in_use",
+            Self::NotABridge => "not_a_bridge",
+            Self::BridgeUnsuitable => "bridge_unsuitable",
+            Self::PoolExhausted => "pool_exhausted",
+            Self::MissingTool => "missing_tool",
+            Self::MissingFeature => "missing_feature",
+            Self::Kernel => "kernel",
+            Self::Nft => "nft",
+            Self::State => "state",
+            Self::Drifted => "drifted",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
     /// The exit status of the command line: 1 failed, 2 usage, 3 not found, 4 not permitted,
     /// 5 conflict.
     ///

@@ -12,7 +12,9 @@ use crate::outcome::Collected;
 /// # Errors
 /// If the state folder cannot be read at all.
 pub async fn collect_garbage() -> Result<Collected> {
-    collect(&Host::open()?).await
+    let host = Host::enter()?;
+    let collected = collect(&host).await;
+    host.leave(collected)
 }
 
 /// As [`collect_garbage`], with connections that are open already. Attachments that another call

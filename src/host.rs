@@ -2,11 +2,12 @@
 //! network namespace.
 
 use crate::error::Result;
+use crate::ident::AttachmentId;
 use crate::kernel::link;
 use crate::kernel::nfnetlink::Nfnetlink;
 use crate::kernel::rtnl::Rtnl;
 use crate::outcome::State as Standing;
-use crate::state::{Phase, Record, State};
+use crate::state::{Lock, Phase, Record, State};
 
 /// Connections to the kernel, and the state folder of this namespace.
 pub struct Host {
@@ -16,13 +17,41 @@ pub struct Host {
     pub nft: Nfnetlink,
     /// What is remembered.
     pub state: State,
+    /// Announces to others that this call relies on what is shared; only of calls that change
+    /// something.
+    presence: Option<Lock>,
 }
 
 impl Host {
     /// Opens both sockets. Must be called within a tokio runtime with IO enabled.
     pub fn open() -> Result<Self> {
         let (rtnl, cookie) = Rtnl::here()?;
-        Ok(Self { rtnl, nft: Nfnetlink::here()?, state: State::of(cookie)? })
+        Ok(Self { rtnl, nft: Nfnetlink::here()?, state: State::of(cookie)?, presence: None })
+    }
+
+    /// As [`Host::open`], for a call that changes something. Others do not take back meanwhile what
+    /// all attachments share.
+    pub fn enter() -> Result<Self> {
+        let host = Self::open()?;
+        let presence = Some(host.state.share_host()?);
+        Ok(Self { presence, ..host })
+    }
+
+    /// Ends a call that changed something: the last one out removes the empty state folder. A
+    /// failure to do so never hides what the call came to.
+    pub fn leave<T>(self, result: Result<T>) -> Result<T> {
+        let tidied = self.presence.as_ref().map_or(Ok(()), |presence| self.state.tidy(presence));
+        match (result, tidied) {
+            (Err(cause), Err(undo)) => Err(cause.with_undo_failures(vec![undo])),
+            (Ok(_), Err(error)) => Err(error),
+            (result, Ok(())) => result,
+        }
+    }
+
+    /// Whether nobody else relies on what all attachments share, or is about to.
+    pub fn is_alone(&self, id: &AttachmentId) -> Result<bool> {
+        let Some(presence) = &self.presence else { return Ok(false) };
+        Ok(presence.try_upgrade()? && self.state.attachment_ids()?.iter().all(|other| other == id))
     }
 
     /// How a remembered attachment stands: it is dead once its link is gone.

@@ -22,15 +22,19 @@ use crate::ruleset::{self, Element};
 /// [`Nft`](ErrorKind::Nft) or [`MissingTool`](ErrorKind::MissingTool) if the rules cannot be
 /// loaded; [`PortInUse`](ErrorKind::PortInUse) if a port leads elsewhere by now.
 pub async fn reload() -> Result<Reloaded> {
-    let host = Host::open()?;
-    let _shared = host.state.share_host()?;
+    let host = Host::enter()?;
+    let reloaded = reload_all(&host);
+    host.leave(reloaded)
+}
+
+fn reload_all(host: &Host) -> Result<Reloaded> {
     nft::load(ruleset::TEXT)?;
     let mut reloaded = Reloaded::default();
     let mut bridges = BTreeSet::new();
     for id in host.state.attachment_ids()? {
         let _lock = host.state.lock_attachment(&id)?;
         let Some(record) = host.state.record(&id)? else { continue };
-        reloaded.elements += restore_all(&host, &record.steps)?;
+        reloaded.elements += restore_all(host, &record.steps)?;
         reloaded.attachments += 1;
         if let Topology::Bridge(name) = record.attachment.topology {
             bridges.insert(name);
@@ -39,7 +43,7 @@ pub async fn reload() -> Result<Reloaded> {
     for name in bridges {
         let _lock = host.state.lock_bridge(&name)?;
         reloaded.elements +=
-            restore_all(&host, &host.state.bridge(&name)?.unwrap_or_default().steps)?;
+            restore_all(host, &host.state.bridge(&name)?.unwrap_or_default().steps)?;
     }
     Ok(reloaded)
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::addr::{Family, HostAddr, Prefix};
+use crate::addr::{Family, HostAddr, Prefix, senseless};
 use crate::error::{Error, Result};
 use crate::ident::{AttachmentId, ContainerId, IfName, Mac, text_conversions};
 use crate::publish::Publish;
@@ -238,6 +238,9 @@ impl Network {
                     "gateway {gateway} lies in no network of the container's addresses"
                 )));
             }
+            if let Some(why) = unfit_gateway(self, *gateway) {
+                return Err(Error::invalid(format!("gateway {gateway} is {why}")));
+            }
             if self.gateways[..i].contains(gateway) {
                 return Err(Error::invalid(format!("gateway {gateway} is given twice")));
             }
@@ -308,6 +311,21 @@ fn exact(address: &AddressRequest) -> Option<HostAddr> {
     }
 }
 
+/// Why no host can answer for this gateway, if that is so.
+fn unfit_gateway(network: &Network, gateway: IpAddr) -> Option<&'static str> {
+    // A link-local gateway is usual where the address has no network of its own.
+    let link_local = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    if let Some(why) = senseless(gateway).filter(|_| !link_local(gateway)) {
+        return Some(why);
+    }
+    let prefixes = network.addresses.iter().map(|address| address.prefix());
+    let edge = |prefix: Prefix| {
+        let (first, last) = prefix.host_offsets();
+        prefix.offset_of(gateway).is_some_and(|offset| offset < first || offset > last)
+    };
+    prefixes.into_iter().any(edge).then_some("its network's own or broadcast address")
+}
+
 /// A single address (/32, /128) has no network to hold its gateway; routed, any will do.
 fn routed_single(network: &Network, address: AddressRequest, gateway: IpAddr) -> bool {
     let prefix = address.prefix();
@@ -325,7 +343,7 @@ fn lease_has_room(address: AddressRequest) -> Result<()> {
         return Err(Error::invalid(format!("subnet {prefix} cannot be leased from"))
             .hint(format!("use a prefix length from 1 to {most}")));
     }
-    match crate::addr::senseless(prefix.nth(1).unwrap_or(prefix.network())) {
+    match senseless(prefix.nth(1).unwrap_or(prefix.network())) {
         Some(why) => Err(Error::invalid(format!("subnet {prefix} is {why}"))),
         None => Ok(()),
     }

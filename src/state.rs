@@ -28,6 +28,8 @@ pub use claims::Claim;
 pub use lock::Lock;
 pub use record::{Phase, Record};
 
+const FOLDERS: [&str; 4] = ["attachments", "claims", "pools", "bridges"];
+
 /// Names another folder in place of `/run/netup`.
 pub const STATE_DIR_VARIABLE: &str = "NETUP_STATE_DIR";
 
@@ -49,13 +51,24 @@ impl State {
             return Ok(());
         }
         // The last one is the mark that all are there.
-        ["attachments", "claims", "pools", "bridges"]
-            .iter()
-            .try_for_each(|name| make_folder(&self.path(name)))
+        FOLDERS.iter().try_for_each(|name| make_folder(&self.path(name)))
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// Removes the folders when nothing is left in them and nobody else is at work. A pool counts:
+    /// it knows which addresses were used last.
+    pub fn tidy(&self, presence: &Lock) -> Result<()> {
+        let empty = |name: &&str| {
+            fs::read_dir(self.path(name)).is_ok_and(|mut entries| entries.next().is_none())
+        };
+        let all_empty = || FOLDERS.iter().copied().all(empty);
+        match all_empty() && presence.try_upgrade()? && all_empty() {
+            true => self.remove(presence),
+            false => Ok(()),
+        }
     }
 
     /// Removes the folders. The host's lock keeps everybody out meanwhile.

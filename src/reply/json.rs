@@ -52,7 +52,7 @@ struct Refused<'a> {
 
 #[derive(Serialize)]
 struct ErrorFacts<'a> {
-    kind: String,
+    kind: &'static str,
     message: String,
     remedy: Option<&'a str>,
     exit_code: u8,
@@ -61,24 +61,12 @@ struct ErrorFacts<'a> {
 impl<'a> From<&'a Error> for ErrorFacts<'a> {
     fn from(error: &'a Error) -> Self {
         Self {
-            kind: snake_case(&format!("{:?}", error.kind())),
+            kind: error.kind().as_str(),
             message: error.message(),
             remedy: error.remedy(),
             exit_code: error.kind().exit_code(),
         }
     }
-}
-
-/// `PortInUse` is `port_in_use`, as serde would write it.
-fn snake_case(name: &str) -> String {
-    let mut text = String::new();
-    for c in name.chars() {
-        if c.is_uppercase() && !text.is_empty() {
-            text.push('_');
-        }
-        text.push(c.to_ascii_lowercase());
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,16 +2,18 @@
 //! somebody's feet. They are open-file-description locks (fcntl(2), Linux 3.15): they hold between
 //! threads too, and the kernel drops them when the holder dies.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::hash::Hasher;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use siphasher::sip::SipHasher24;
 
 use crate::addr::Prefix;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ident::{AttachmentId, IfName};
 use crate::state::{State, failed};
 
@@ -22,6 +24,11 @@ pub struct Lock {
     file: File,
     offset: i64,
 }
+
+/// How long to wait for somebody else.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait between two looks.
+const PAUSE: Duration = Duration::from_micros(100);
 
 /// Each kind of lock has a range of its own; within it the offset is a hash. Two names with one
 /// hash merely wait for each other.
@@ -49,8 +56,8 @@ impl State {
         self.lock(2, hash(bridge.as_str()), libc::F_WRLCK)
     }
 
-    /// Announces that a call is under way which relies on what all attachments share: forwarding
-    /// and the static rules.
+    /// Announces a call. It relies on what all attachments share: forwarding, the static rules and
+    /// the state folder itself. To be taken before any other lock.
     pub fn share_host(&self) -> Result<Lock> {
         self.lock(3, 0, libc::F_RDLCK)
     }
@@ -61,15 +68,19 @@ impl State {
     }
 
     fn lock(&self, kind: u64, hash: u64, how: libc::c_int) -> Result<Lock> {
-        let lock = self.unlocked(kind, hash)?;
-        let range = lock.range(how);
+        let started = Instant::now();
         loop {
-            match fcntl(&lock.file, FcntlArg::F_OFD_SETLKW(&range)) {
-                Ok(_) => return Ok(lock),
-                Err(Errno::EINTR) => {}
-                Err(errno) => {
-                    return Err(Error::kernel("lock the state folder", errno as i32, None));
+            let lock = self.unlocked(kind, hash)?;
+            while !lock.try_take(how)? {
+                // Holders need a millisecond. One that hangs must not hang everybody else.
+                if started.elapsed() > PATIENCE {
+                    return Err(busy());
                 }
+                std::thread::sleep(PAUSE);
+            }
+            // The last one out may have removed the folder between our open and our lock.
+            if lock.is_current(&self.path("lock")) {
+                return Ok(lock);
             }
         }
     }
@@ -97,6 +108,11 @@ impl Lock {
         self.try_take(libc::F_WRLCK)
     }
 
+    fn is_current(&self, path: &Path) -> bool {
+        let same = |a: &Metadata, b: &Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+        matches!((self.file.metadata(), fs::metadata(path)), (Ok(ours), Ok(there)) if same(&ours, &there))
+    }
+
     fn try_take(&self, how: libc::c_int) -> Result<bool> {
         match fcntl(&self.file, FcntlArg::F_OFD_SETLK(&self.range(how))) {
             Ok(_) => Ok(true),
@@ -114,6 +130,14 @@ impl Lock {
             l_pid: 0,
         }
     }
+}
+
+fn busy() -> Error {
+    Error::new(
+        ErrorKind::State,
+        format!("another netup call has held its lock for {} s", PATIENCE.as_secs()),
+    )
+    .hint("look for a netup process that hangs")
 }
 
 fn hash(text: &str) -> u64 {

@@ -1,5 +1,40 @@
-//! Connects any container to the network in about a millisecond, and leaves nothing behind.
-#![forbid(non_ascii_idents)]
+//! Connects any container to the network in about a millisecond, whoever made the container, and
+//! leaves nothing behind.
+//!
+//! Given a network namespace, [`attach`] makes a veth pair with one end in it, assigns addresses,
+//! sets links up, and adds routes, NAT and published ports. It comes about whole or not at all.
+//! [`detach`] takes all of it away. Both cost the same however many containers there are.
+//!
+//! ```no_run
+//! use netup::{Network, Request, Selector, Target};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! runtime.block_on(async {
+//!     let network = Network::new()
+//!         .address("10.0.0.2/24".parse()?)
+//!         .address("fd00::2/64".parse()?)
+//!         .nat(true)
+//!         .publish("8080:80".parse()?);
+//!     let request = Request::new(Target::open("4711")?, network)?;
+//!     let outcome = netup::attach(&request).await?;
+//!     println!("{} in {:?}", outcome.attachment.host_ifname, outcome.elapsed);
+//!
+//!     netup::detach(&Selector { name: "4711".into(), ifname: None }).await?;
+//!     Ok(())
+//! })
+//! # }
+//! ```
+//!
+//! Everything happens in the calling thread's network namespace, the host's side; it needs
+//! `CAP_NET_ADMIN` and `CAP_SYS_ADMIN` there and over the container's. What must be remembered
+//! between calls is in small files below `/run/netup`. Futures of this crate are not `Send`: run
+//! them on a current-thread runtime.
+//!
+//! The way through the code: [`Request`] → observe → [`plan`] → apply → verify → [`Outcome`];
+//! `ARCHITECTURE.md` beside this file is the map.
+#![deny(unsafe_code)]
+#![deny(rustdoc::broken_intra_doc_links)]
 
 pub mod addr;
 mod apply;
@@ -34,7 +69,10 @@ pub use doctor::doctor;
 pub use error::{Error, ErrorKind, Result};
 pub use gc::collect_garbage;
 pub use list::{list, show};
-pub use outcome::*;
+pub use outcome::{
+    Attachment, Change, Checked, Collected, Detached, Finding, Health, Outcome, Reloaded, State,
+    Status,
+};
 pub use publish::{PortRange, Protocol, Publish};
 pub use reload::{reload, remove_ruleset};
 pub use request::{Network, Request, Topology};

@@ -61,14 +61,17 @@ impl State {
     /// Removes the folders when nothing is left in them and nobody else is at work. A pool counts:
     /// it knows which addresses were used last.
     pub fn tidy(&self, presence: &Lock) -> Result<()> {
-        let empty = |name: &&str| {
-            fs::read_dir(self.path(name)).is_ok_and(|mut entries| entries.next().is_none())
-        };
-        let all_empty = || FOLDERS.iter().copied().all(empty);
-        match all_empty() && presence.try_upgrade()? && all_empty() {
+        match self.is_empty() && presence.try_upgrade()? && self.is_empty() {
             true => self.remove(presence),
             false => Ok(()),
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        let empty = |name: &str| {
+            fs::read_dir(self.path(name)).is_ok_and(|mut entries| entries.next().is_none())
+        };
+        FOLDERS.iter().all(|name| empty(name))
     }
 
     /// Removes the folders. The host's lock keeps everybody out meanwhile.

@@ -1,0 +1,61 @@
+//! `cargo bench-net`: netup against everybody else, whole processes, side by side in one run.
+//!
+//! Every contender gets a host of its own in the laboratory, all alike, and fresh containers. They
+//! take turns call by call, so that whatever the machine does meanwhile hits all of them alike.
+//! docs/benchmarks.md says what each row does.
+
+mod bars;
+mod chain;
+mod contender;
+mod crowd;
+mod installed;
+mod netavark;
+mod options;
+mod proof;
+mod race;
+mod report;
+mod samples;
+mod scaling;
+mod script;
+mod settle;
+mod stopwatch;
+mod subject;
+mod table;
+mod weight;
+mod world;
+
+use netns_fixtures::{enter, tools};
+use options::{Mode, Options};
+use report::Report;
+use std::{env, fs::File, io, process::ExitCode};
+use subject::Subject;
+
+/// Measures, or weighs one program for a run that measures.
+pub fn run() -> io::Result<ExitCode> {
+    match options::parse(env::args_os().skip(2))? {
+        Mode::Measure(options) => measure(&options),
+        Mode::Weigh(words) => weight::weigh_in_this_process(&words),
+        Mode::Help => {
+            println!("{}", options::USAGE);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn measure(options: &Options) -> io::Result<ExitCode> {
+    // All of this needs the world outside, so it comes before the namespaces.
+    let subject = Subject::obtain()?;
+    if options.install {
+        installed::install_missing()?;
+    }
+    tools::require(&["ip", "nft", "nsenter", "sysctl"])?;
+    let json = options.json.as_ref().map(File::create).transpose()?;
+    enter::isolate()?;
+    let report = Report::make(subject, options.rounds)?;
+    table::print(&report);
+    if let Some(file) = json {
+        serde_json::to_writer_pretty(file, &report)?;
+    }
+    let missed = options.strict && !report.bars.iter().all(|bar| bar.passed);
+    Ok(if missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

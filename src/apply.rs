@@ -16,7 +16,8 @@ use crate::kernel::reclaim::Deletion;
 use crate::kernel::rtnl::Rtnl;
 use crate::kernel::{address, netns, nftables, route, sysctl};
 use crate::nft;
-use crate::plan::{self, FlowKey, Label, Side, Step, Veth};
+use crate::observe;
+use crate::plan::{self, FlowKey, Label, Side, Step, TakenPort, Veth};
 use crate::request::Sysctl;
 use crate::ruleset::{self, Element};
 use crate::target::{Target, TargetName};
@@ -99,7 +100,7 @@ impl<'a> Executor<'a> {
                 let (rtnl, index) = self.link(route.side, &route.name).await?;
                 route::add(&rtnl, index, route, &shown).await
             }
-            Step::AddElements(elements) => nftables::add(&self.host.nft, elements, &shown),
+            Step::AddElements(elements) => self.add_elements(elements, &shown),
             Step::DeleteElements(elements) => delete_elements(&self.host.nft, elements, &shown),
             Step::FlushFlows(keys) => flush(self.host, keys).await,
         }
@@ -149,6 +150,24 @@ impl<'a> Executor<'a> {
         link::add_veth(&self.host.rtnl, veth, container.target.netns(), master, shown).await?;
         self.indexes.insert((Side::Host, veth.host.clone()), veth.host_index);
         Ok(())
+    }
+
+    /// A port may have been taken since the observation; the error names who was faster.
+    fn add_elements(&self, elements: &[Element], shown: &Shown<'_>) -> Result<()> {
+        let Err(refusal) = nftables::add(&self.host.nft, elements, shown) else {
+            return Ok(());
+        };
+        if refusal.errno() != Some(libc::EEXIST) {
+            return Err(refusal);
+        }
+        for element in elements {
+            if let Element::Publish(port) = element
+                && let Some(by) = observe::published_by(self.host, *port)?
+            {
+                return Err(plan::port_taken(&TakenPort { port: *port, by }));
+            }
+        }
+        Err(refusal)
     }
 
     /// Returns when the name, the other end, the addresses and the routes are gone, not when the

@@ -1,32 +1,39 @@
-//! Attaching: request → reserve → observe → plan → apply (undo armed) → verify → outcome.
+//! Attaching: what is there under the request's identity decides whether anything is to be done;
+//! `establish` does it.
+
+mod establish;
 
 use std::time::Instant;
 
-use crate::addr::HostAddr;
-use crate::apply::journal::Journal;
 use crate::apply::{Container, Executor};
 use crate::detach;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::ident::{AttachmentId, IfName};
-use crate::kernel::rtnl::Rtnl;
-use crate::observe::observe;
 use crate::outcome::{Attachment, Change, Outcome, State as Standing};
-use crate::plan::{self, Plan, Planned, Step, UndoScope, Wanted};
-use crate::request::{Request, Topology};
-use crate::reserve::{self, reserve};
-use crate::state::{Lock, Phase, Record};
-use crate::target::Target;
+use crate::plan::{self, Step};
+use crate::request::Request;
+use crate::state::Record;
+use crate::target::{Target, TargetName};
+
+use establish::establish;
 
 /// A step that has just been made.
-#[derive(Debug, Clone)]
-pub struct Progress {
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    step: &'a Step,
+    target: &'a TargetName,
+}
+
+impl Progress<'_> {
     /// The step in `ip`, `nft` and `sysctl` words.
-    pub lines: Vec<String>,
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        plan::lines(self.step, self.target)
+    }
 }
 
 /// Is told of every step that was made; an error from it stops and undoes the attach.
-pub type Watch<'a> = &'a mut dyn FnMut(&Progress) -> Result<()>;
+pub type Watch<'a> = &'a mut dyn FnMut(&Progress<'_>) -> Result<()>;
 
 /// Connects a container as the request says.
 ///
@@ -90,22 +97,24 @@ pub async fn dry_run(request: &Request) -> Result<Vec<String>> {
     request.network.validate()?;
     let host = Host::open()?;
     let mut lines = Vec::new();
-    match existing_unlocked(&host, request).await? {
-        Existing::Same(_) => return Ok(lines),
-        Existing::None => {}
-        Existing::Other(former) => {
-            lines.extend(former.undo.iter().flat_map(|step| shown(step, request)));
+    if let Some(record) = host.state.record(&request.id)? {
+        let standing = host.standing(&record).await?;
+        match standing {
+            Standing::Up => match compare(&host, request, record).await? {
+                Existing::Same(_) => return Ok(lines),
+                Existing::Other(former) => lines.extend(shown(&former.undo, request)),
+                Existing::None => {}
+            },
+            Standing::Dead | Standing::Incomplete => lines.extend(shown(&record.undo, request)),
         }
     }
-    let addresses = reserve::preview(&host, &request.id, &request.network).await?;
-    let container = Container::open(&request.target)?;
-    let plan = planned(&host, &container.rtnl, request, &addresses).await?;
-    lines.extend(plan.all().flat_map(|planned| shown(&planned.step, request)));
+    let plan = establish::preview(&host, request).await?;
+    lines.extend(plan.all().flat_map(|planned| plan::lines(&planned.step, request.target.name())));
     Ok(lines)
 }
 
-fn shown(step: &Step, request: &Request) -> Vec<String> {
-    plan::lines(step, request.target.name())
+fn shown(steps: &[Step], request: &Request) -> Vec<String> {
+    steps.iter().flat_map(|step| plan::lines(step, request.target.name())).collect()
 }
 
 /// What is there under the request's identity.
@@ -120,22 +129,25 @@ enum Existing {
 
 /// What is there; remains of an attachment whose container is gone are cleared first.
 async fn existing(host: &Host, request: &Request) -> Result<Existing> {
-    if let Some(record) = host.state.record(&request.id)?
-        && host.standing(&record).await? != Standing::Up
-    {
-        detach::take_down(host, &record).await?;
-        return Ok(Existing::None);
-    }
-    existing_unlocked(host, request).await
-}
-
-async fn existing_unlocked(host: &Host, request: &Request) -> Result<Existing> {
     let Some(record) = host.state.record(&request.id)? else {
         return Ok(Existing::None);
     };
-    if host.standing(&record).await? != Standing::Up {
-        return Ok(Existing::None);
+    let same_netns = record.attachment.netns_cookie == request.target.cookie();
+    let standing = match same_netns {
+        true => host.standing(&record).await?,
+        // Most likely the container was started anew, and the kernel is still busy with the old one.
+        false => host.settled(&record).await?,
+    };
+    match standing {
+        Standing::Up => compare(host, request, record).await,
+        Standing::Dead | Standing::Incomplete => {
+            detach::take_down(host, &record).await?;
+            Ok(Existing::None)
+        }
     }
+}
+
+async fn compare(host: &Host, request: &Request, record: Record) -> Result<Existing> {
     let same_netns = record.attachment.netns_cookie == request.target.cookie();
     if !same_netns || record.network != request.network {
         return match request.replace {
@@ -213,153 +225,4 @@ async fn restore(host: &Host, former: &Record) -> Result<()> {
 pub async fn reattach(host: &Host, record: &Record) -> Result<()> {
     detach::take_down(host, record).await?;
     restore(host, record).await
-}
-
-async fn establish(
-    host: &Host,
-    request: &Request,
-    kept: &[HostAddr],
-    watch: Watch<'_>,
-) -> Result<Attachment> {
-    let _bridge = lock_bridge(host, &request.network.topology)?;
-    let reservation = reserve(host, &request.id, &request.network, kept).await?;
-    let container = Container::open(&request.target)?;
-    let plan = planned(host, &container.rtnl, request, reservation.addresses()).await?;
-    let mut record = intent(request, &plan, reservation.addresses());
-    let mut executor = Executor::new(host, Some(container), request.target.name());
-    host.state.save(&record)?;
-    match carry_out(&mut executor, &plan, &mut record, watch).await {
-        Ok(()) => {
-            reservation.commit();
-            Ok(plan.attachment)
-        }
-        Err((cause, journal)) => Err(roll_back(executor, journal, &plan, cause).await),
-    }
-}
-
-fn lock_bridge(host: &Host, topology: &Topology) -> Result<Option<Lock>> {
-    match topology {
-        Topology::Routed => Ok(None),
-        Topology::Bridge(name) => host.state.lock_bridge(name).map(Some),
-    }
-}
-
-async fn planned(
-    host: &Host,
-    container: &Rtnl,
-    request: &Request,
-    addresses: &[HostAddr],
-) -> Result<Plan> {
-    let wanted = Wanted {
-        id: &request.id,
-        target: request.target.name(),
-        netns_cookie: request.target.cookie(),
-        network: &request.network,
-        addresses,
-    };
-    let observed = observe(host, container, &request.target, &wanted).await?;
-    plan::plan(&wanted, &observed)
-}
-
-fn intent(request: &Request, plan: &Plan, addresses: &[HostAddr]) -> Record {
-    debug_assert_eq!(plan.attachment.addresses, addresses);
-    let own = plan.steps.iter().filter(|planned| planned.scope == UndoScope::Attachment);
-    let steps = own.map(|planned| planned.step.clone()).collect();
-    Record::intent(request.network.clone(), plan.attachment.clone(), steps, plan.undo())
-}
-
-/// Applies the plan and verifies it. On failure the journal holds what is to be taken back.
-async fn carry_out(
-    executor: &mut Executor<'_>,
-    plan: &Plan,
-    record: &mut Record,
-    watch: Watch<'_>,
-) -> Result<(), (Error, Journal)> {
-    let mut journal = Journal::default();
-    match apply_all(executor, plan, &mut journal, watch).await {
-        Ok(()) => {}
-        Err(cause) => return Err((cause, journal)),
-    }
-    let finished = async {
-        let drift = executor.drift(plan.all().map(|planned| &planned.step)).await?;
-        if let Some(step) = drift.first() {
-            let lines = plan::lines(step, &plan.attachment.target).join("; ");
-            return Err(Error::new(
-                ErrorKind::Drifted,
-                format!("the kernel took this and does not show it: {lines}"),
-            )
-            .hint("something else changes the same links or tables; netup doctor may tell what"));
-        }
-        record.phase = Phase::Complete;
-        executor.host.state.save(record)
-    };
-    finished.await.map_err(|cause| (cause, journal))
-}
-
-async fn apply_all(
-    executor: &mut Executor<'_>,
-    plan: &Plan,
-    journal: &mut Journal,
-    watch: Watch<'_>,
-) -> Result<()> {
-    let (id, target) = (&plan.attachment.id, &plan.attachment.target);
-    if let Topology::Bridge(name) = &plan.attachment.topology {
-        join_bridge(executor.host, name, id, plan)?;
-    }
-    for planned in foundation_first(plan) {
-        journal.arm(planned);
-        executor.apply(&planned.step).await.map_err(|e| e.context(format!("attach {id}")))?;
-        watch(&Progress { lines: plan::lines(&planned.step, target) })?;
-    }
-    Ok(())
-}
-
-/// The bridge's elements need the table, which stands among the attachment's steps.
-fn foundation_first(plan: &Plan) -> impl Iterator<Item = &Planned> {
-    let is_shared = |planned: &&Planned| planned.scope == UndoScope::FailureOnly;
-    let foundation = plan.steps.iter().take_while(is_shared);
-    let rest = plan.steps.iter().skip_while(is_shared);
-    foundation.chain(&plan.bridge).chain(rest)
-}
-
-/// Notes what will be done to the bridge before it is done.
-fn join_bridge(host: &Host, name: &IfName, id: &AttachmentId, plan: &Plan) -> Result<()> {
-    let mut record = host.state.bridge(name)?.unwrap_or_default();
-    record.ours |= plan.bridge.iter().any(|planned| matches!(planned.step, Step::AddBridge { .. }));
-    record.steps.extend(plan.bridge.iter().map(|planned| planned.step.clone()));
-    // What was done last is taken back first.
-    record.undo.splice(0..0, plan.bridge_undo());
-    host.state.save_bridge(name, Some(&record))?;
-    host.state.join_bridge(name, id)
-}
-
-/// Takes everything back, the state last. The cause comes first in the error, then what the undo
-/// could not do.
-async fn roll_back(
-    mut executor: Executor<'_>,
-    journal: Journal,
-    plan: &Plan,
-    cause: Error,
-) -> Error {
-    let host = executor.host;
-    let alone = host.is_alone(&plan.attachment.id).unwrap_or(false);
-    let mut failures = journal.unwind(&mut executor, alone).await;
-    if let Topology::Bridge(name) = &plan.attachment.topology {
-        failures.extend(leave_bridge(host, name, plan).err());
-    }
-    if failures.is_empty() {
-        failures.extend(host.state.forget(&plan.attachment.id).err());
-    }
-    cause.with_undo_failures(failures)
-}
-
-/// Strikes what this plan did to the bridge out of the bridge's record.
-fn leave_bridge(host: &Host, name: &IfName, plan: &Plan) -> Result<()> {
-    let last = host.state.leave_bridge(name, &plan.attachment.id)?;
-    let mut record = host.state.bridge(name)?.unwrap_or_default();
-    let done = plan.bridge.len().min(record.steps.len());
-    record.steps.truncate(record.steps.len() - done);
-    record.undo.drain(..plan.bridge_undo().len().min(record.undo.len()));
-    let left = (!last || !record.undo.is_empty()).then_some(&record);
-    host.state.save_bridge(name, left)
 }

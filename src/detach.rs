@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
+use crate::addr::HostAddr;
 use crate::apply::{Container, Executor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
@@ -220,22 +221,30 @@ fn forget(host: &Host, record: &Record) -> Result<()> {
     host.state.forget(&attachment.id)
 }
 
-/// Clears an attachment away whose link is gone or that never came about; true if it is cleared.
-/// `ip` is an address that it claims, which is released even if nothing else is known of it.
+/// Clears an attachment away if its link is gone or it never came about; true if it is cleared.
 ///
-/// Somebody else's lock is only tried, never waited for: the caller holds one already.
-pub async fn clear_if_dead(host: &Host, id: &AttachmentId, ip: Option<IpAddr>) -> Result<bool> {
+/// Somebody else's lock is only tried, never waited for: the caller may hold one already.
+pub async fn clear_if_dead(host: &Host, id: &AttachmentId) -> Result<bool> {
     let Some(_lock) = host.state.try_lock_attachment(id)? else {
         return Ok(false);
     };
     match host.state.record(id)? {
-        Some(record) if host.standing(&record).await? == Standing::Up => Ok(false),
-        Some(record) => take_down(host, &record).await.map(|()| true),
-        None => {
-            if let Some(ip) = ip {
-                host.state.release(crate::addr::HostAddr::single(ip), id)?;
-            }
-            Ok(true)
+        Some(record) if host.standing(&record).await? != Standing::Up => {
+            take_down(host, &record).await.map(|()| true)
         }
+        _ => Ok(false),
+    }
+}
+
+/// As [`clear_if_dead`], for the owner of an address that somebody wants. A container that is
+/// just ending is waited for, and a claim without a record is released.
+pub async fn clear_dead_owner(host: &Host, id: &AttachmentId, ip: IpAddr) -> Result<bool> {
+    let Some(_lock) = host.state.try_lock_attachment(id)? else {
+        return Ok(false);
+    };
+    match host.state.record(id)? {
+        Some(record) if host.settled(&record).await? == Standing::Up => Ok(false),
+        Some(record) => take_down(host, &record).await.map(|()| true),
+        None => host.state.release(HostAddr::single(ip), id).map(|()| true),
     }
 }

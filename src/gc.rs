@@ -22,7 +22,7 @@ pub async fn collect_garbage() -> Result<Collected> {
 pub async fn collect(host: &Host) -> Result<Collected> {
     let mut collected = Collected::default();
     for id in host.state.attachment_ids()? {
-        match detach::clear_if_dead(host, &id, None).await {
+        match detach::clear_if_dead(host, &id).await {
             Ok(true) => collected.removed.push(id),
             Ok(false) => {}
             Err(e) => collected.failed.push((id, e)),
@@ -30,7 +30,7 @@ pub async fn collect(host: &Host) -> Result<Collected> {
     }
     for (ip, owner) in host.state.claims()? {
         if host.state.record(&owner)?.is_none() {
-            detach::clear_if_dead(host, &owner, Some(ip)).await?;
+            detach::clear_dead_owner(host, &owner, ip).await?;
         }
     }
     Ok(collected)

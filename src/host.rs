@@ -1,13 +1,19 @@
 //! The host's side of every call: its netlink connections and its state, in the calling thread's
 //! network namespace.
 
+use std::time::{Duration, Instant};
+
 use crate::error::Result;
 use crate::ident::AttachmentId;
 use crate::kernel::link;
 use crate::kernel::nfnetlink::Nfnetlink;
 use crate::kernel::rtnl::Rtnl;
-use crate::outcome::State as Standing;
+use crate::outcome::{Attachment, State as Standing};
 use crate::state::{Lock, Phase, Record, State};
+use crate::target::Target;
+
+/// How long the kernel may take to remove the links of a namespace that nobody is in any more.
+const REAPING: Duration = Duration::from_millis(500);
 
 /// Connections to the kernel, and the state folder of this namespace.
 pub struct Host {
@@ -54,6 +60,19 @@ impl Host {
         Ok(presence.try_upgrade()? && self.state.attachment_ids()?.iter().all(|other| other == id))
     }
 
+    /// As [`Host::standing`]. If what the container was called leads nowhere any more, the kernel
+    /// is given a moment: it takes a namespace down some time after its last process has ended.
+    pub async fn settled(&self, record: &Record) -> Result<Standing> {
+        let started = Instant::now();
+        loop {
+            let standing = self.standing(record).await?;
+            if standing != Standing::Up || started.elapsed() > REAPING || is_reachable(record) {
+                return Ok(standing);
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// How a remembered attachment stands: it is dead once its link is gone.
     pub async fn standing(&self, record: &Record) -> Result<Standing> {
         let attachment = &record.attachment;
@@ -65,4 +84,9 @@ impl Host {
             (Phase::Complete, false) => Standing::Dead,
         })
     }
+}
+
+fn is_reachable(record: &Record) -> bool {
+    let Attachment { target, netns_cookie, .. } = &record.attachment;
+    Target::open_name(target.clone(), true).is_ok_and(|target| target.cookie() == *netns_cookie)
 }

@@ -18,6 +18,7 @@ use crate::outcome::Attachment;
 use crate::request::{Network, RouteRequest, Sysctl, SysctlKey, Topology};
 use crate::target::TargetName;
 
+pub(crate) use conflict::port_taken;
 pub use nat::published;
 pub use observed::{ForwardingOff, Observed, ObservedBridge, Reached, TakenPort};
 pub use render::lines;
@@ -41,6 +42,9 @@ pub struct Wanted<'a> {
 /// What will be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
+    /// Steps that make what all attachments share: the static rules and forwarding. They stay when
+    /// an attachment goes.
+    pub foundation: Vec<Planned>,
     /// Steps that make or complete the bridge. They are undone when its last attachment goes.
     pub bridge: Vec<Planned>,
     /// Steps of the attachment itself.
@@ -52,7 +56,7 @@ pub struct Plan {
 impl Plan {
     /// Every step, in order.
     pub fn all(&self) -> impl Iterator<Item = &Planned> {
-        self.bridge.iter().chain(&self.steps)
+        self.foundation.iter().chain(&self.bridge).chain(&self.steps)
     }
 
     /// What takes the attachment back, in the order to run.
@@ -81,9 +85,10 @@ fn undo(steps: &[Planned]) -> Vec<Step> {
 pub fn plan(wanted: &Wanted<'_>, observed: &Observed) -> Result<Plan> {
     let attachment = attachment(wanted, observed)?;
     conflict::check(&attachment, observed)?;
-    let mut plan = Plan { bridge: Vec::new(), steps: Vec::new(), attachment };
+    let foundation = nat::foundation(&attachment, observed);
+    let mut plan = Plan { foundation, bridge: Vec::new(), steps: Vec::new(), attachment };
     let attachment = &plan.attachment;
-    let mut steps = nat::foundation(attachment, observed);
+    let mut steps = Vec::new();
     match &attachment.topology {
         Topology::Routed => steps.extend(routed::steps(attachment, observed)),
         Topology::Bridge(name) => {

@@ -84,7 +84,7 @@ impl Reply {
 
     /// A step that was just applied. That nobody reads it any more is no reason to fail.
     pub fn step(&self, progress: &Progress) {
-        for line in &progress.lines {
+        for line in progress.lines() {
             self.note(&format!("+ {line}"));
         }
     }

@@ -9,9 +9,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gc;
 use crate::host::Host;
 use crate::ident::AttachmentId;
-use crate::kernel::{address, link};
+use crate::kernel::{address, link, nftables, route};
 use crate::outcome::State as Standing;
+use crate::plan;
 use crate::request::{AddressRequest, Network, Topology};
+use crate::ruleset::{Element, address_of_data};
 use crate::state::Claim;
 
 /// Addresses that are given back when this is dropped, unless the attachment has come about.
@@ -77,7 +79,29 @@ pub async fn reserve<'a>(
         }
         reservation.addresses.push(address);
     }
+    clear_dead_ports(host, network, &reservation.addresses).await?;
     Ok(reservation)
+}
+
+/// Ports that lead to containers which are gone are free: what is left of those is cleared away.
+async fn clear_dead_ports(host: &Host, network: &Network, addresses: &[HostAddr]) -> Result<()> {
+    for port in plan::published(&network.publish, addresses) {
+        let element = Element::Publish(port);
+        let data = nftables::stored(&host.nft, &element)?;
+        let Some(ip) = data.as_deref().and_then(address_of_data) else { continue };
+        match host.state.owner(ip)? {
+            Some(owner) => drop(detach::clear_dead_owner(host, &owner, ip).await?),
+            // Nobody remembers it; if the host cannot reach it by a link of its own, nobody is there.
+            None if route::lookup(&host.rtnl, ip)
+                .await?
+                .is_none_or(|entry| entry.via.is_some()) =>
+            {
+                nftables::delete(&host.nft, &[element], &"nft delete element inet netup")?;
+            }
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 /// The addresses that the request would get, with nothing taken.
@@ -118,7 +142,7 @@ async fn claim(host: &Host, id: &AttachmentId, ip: IpAddr) -> Result<bool> {
         match host.state.claim(ip, id)? {
             Claim::Taken => return Ok(true),
             Claim::Ours => return Ok(false),
-            Claim::Owned(owner) if detach::clear_if_dead(host, &owner, Some(ip)).await? => {}
+            Claim::Owned(owner) if detach::clear_dead_owner(host, &owner, ip).await? => {}
             Claim::Owned(owner) => return Err(taken(ip, &owner)),
         }
     }

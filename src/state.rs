@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 
+pub use bridge::BridgeRecord;
 pub use claims::Claim;
 pub use lock::Lock;
 pub use record::{Phase, Record};

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::outcome::Attachment;
-use crate::plan::observed::{Observed, Reached};
+use crate::plan::observed::{Observed, Reached, TakenPort};
 use crate::request::Topology;
 
 /// Refuses an attachment that cannot come about beside what exists.
@@ -130,16 +130,13 @@ fn sysctls(attachment: &Attachment, observed: &Observed) -> Result<()> {
 }
 
 fn ports(observed: &Observed) -> Result<()> {
-    match observed.taken_ports.first() {
-        Some(taken) => {
-            let address = taken.port.host_ip.map_or(String::new(), |ip| format!("{ip} "));
-            let port = format!("{address}port {}/{}", taken.port.host_port, taken.port.protocol);
-            Err(Error::new(
-                ErrorKind::PortInUse,
-                format!("{port} of the host is taken by {}", taken.by),
-            )
-            .hint("publish on another port, or on one address of the host"))
-        }
-        None => Ok(()),
-    }
+    observed.taken_ports.first().map_or(Ok(()), |taken| Err(port_taken(taken)))
+}
+
+/// The refusal of a port that somebody has.
+pub fn port_taken(taken: &TakenPort) -> Error {
+    let address = taken.port.host_ip.map_or(String::new(), |ip| format!("{ip} "));
+    let port = format!("{address}port {}/{}", taken.port.host_port, taken.port.protocol);
+    Error::new(ErrorKind::PortInUse, format!("{port} of the host is taken by {}", taken.by))
+        .hint("publish on another port, or on one address of the host")
 }

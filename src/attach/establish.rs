@@ -1,0 +1,160 @@
+//! Making an attachment: reserve → observe → plan → apply (undo armed) → verify.
+
+use crate::addr::HostAddr;
+use crate::apply::journal::Journal;
+use crate::apply::{Container, Executor};
+use crate::attach::{Progress, Watch};
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::Host;
+use crate::ident::IfName;
+use crate::kernel::rtnl::Rtnl;
+use crate::observe::observe;
+use crate::outcome::Attachment;
+use crate::plan::{self, Plan, Step, Wanted};
+use crate::request::{Request, Topology};
+use crate::reserve::{self, reserve};
+use crate::state::{BridgeRecord, Lock, Phase, Record};
+
+/// Makes the attachment, whole or not at all. `kept` are addresses that a lease takes again. The
+/// attachment's lock must be held.
+pub async fn establish(
+    host: &Host,
+    request: &Request,
+    kept: &[HostAddr],
+    watch: Watch<'_>,
+) -> Result<Attachment> {
+    let reservation = reserve(host, &request.id, &request.network, kept).await?;
+    let bridge = SharedBridge::lock(host, &request.network.topology)?;
+    let container = Container::open(&request.target)?;
+    let plan = planned(host, &container.rtnl, request, reservation.addresses()).await?;
+    let mut executor = Executor::new(host, Some(container), request.target.name());
+    let mut journal = Journal::default();
+    match carry_out(&mut executor, request, &plan, bridge.as_ref(), &mut journal, watch).await {
+        Ok(()) => {
+            reservation.commit();
+            Ok(plan.attachment)
+        }
+        Err(cause) => Err(roll_back(executor, journal, &plan, bridge.as_ref(), cause).await),
+    }
+}
+
+/// The plan, with nothing reserved.
+pub async fn preview(host: &Host, request: &Request) -> Result<Plan> {
+    let addresses = reserve::preview(host, &request.id, &request.network).await?;
+    let container = Container::open(&request.target)?;
+    planned(host, &container.rtnl, request, &addresses).await
+}
+
+async fn planned(
+    host: &Host,
+    container: &Rtnl,
+    request: &Request,
+    addresses: &[HostAddr],
+) -> Result<Plan> {
+    let wanted = Wanted {
+        id: &request.id,
+        target: request.target.name(),
+        netns_cookie: request.target.cookie(),
+        network: &request.network,
+        addresses,
+    };
+    let observed = observe(host, container, &request.target, &wanted).await?;
+    plan::plan(&wanted, &observed)
+}
+
+/// Writes the intent, applies the plan, verifies it and completes the record. On failure the
+/// journal holds what is to be taken back.
+async fn carry_out(
+    executor: &mut Executor<'_>,
+    request: &Request,
+    plan: &Plan,
+    bridge: Option<&SharedBridge<'_>>,
+    journal: &mut Journal,
+    watch: Watch<'_>,
+) -> Result<()> {
+    let mut record = intent(request, plan);
+    executor.host.state.save(&record)?;
+    bridge.map_or(Ok(()), |bridge| bridge.join(plan))?;
+    let Attachment { id, target, .. } = &plan.attachment;
+    for planned in plan.all() {
+        journal.arm(planned);
+        executor.apply(&planned.step).await.map_err(|e| e.context(format!("attach {id}")))?;
+        watch(&Progress { step: &planned.step, target })?;
+    }
+    verify(executor, plan).await?;
+    record.phase = Phase::Complete;
+    executor.host.state.save(&record)
+}
+
+fn intent(request: &Request, plan: &Plan) -> Record {
+    let steps = plan.steps.iter().map(|planned| planned.step.clone()).collect();
+    Record::intent(request.network.clone(), plan.attachment.clone(), steps, plan.undo())
+}
+
+async fn verify(executor: &Executor<'_>, plan: &Plan) -> Result<()> {
+    let drift = executor.drift(plan.all().map(|planned| &planned.step)).await?;
+    let Some(step) = drift.first() else {
+        return Ok(());
+    };
+    let lines = plan::lines(step, &plan.attachment.target).join("; ");
+    Err(Error::new(
+        ErrorKind::Drifted,
+        format!("the kernel took this and does not show it: {lines}"),
+    )
+    .hint("something else changes the same links or tables; netup doctor may tell what"))
+}
+
+/// Takes everything back, the state last. The cause comes first in the error, then what the undo
+/// could not do.
+async fn roll_back(
+    mut executor: Executor<'_>,
+    journal: Journal,
+    plan: &Plan,
+    bridge: Option<&SharedBridge<'_>>,
+    cause: Error,
+) -> Error {
+    let host = executor.host;
+    let alone = host.is_alone(&plan.attachment.id).unwrap_or(false);
+    let mut failures = journal.unwind(&mut executor, alone).await;
+    failures.extend(bridge.and_then(|bridge| bridge.leave(plan).err()));
+    if failures.is_empty() {
+        failures.extend(host.state.forget(&plan.attachment.id).err());
+    }
+    cause.with_undo_failures(failures)
+}
+
+/// The bridge that the attachment is to join, locked, and its record as it was before.
+struct SharedBridge<'a> {
+    host: &'a Host,
+    name: IfName,
+    former: Option<BridgeRecord>,
+    _lock: Lock,
+}
+
+impl<'a> SharedBridge<'a> {
+    fn lock(host: &'a Host, topology: &Topology) -> Result<Option<Self>> {
+        let Topology::Bridge(name) = topology else {
+            return Ok(None);
+        };
+        let lock = host.state.lock_bridge(name)?;
+        Ok(Some(Self { host, name: name.clone(), former: host.state.bridge(name)?, _lock: lock }))
+    }
+
+    /// Notes what will be done to the bridge before it is done.
+    fn join(&self, plan: &Plan) -> Result<()> {
+        let mut record = self.former.clone().unwrap_or_default();
+        record.ours |=
+            plan.bridge.iter().any(|planned| matches!(planned.step, Step::AddBridge { .. }));
+        record.steps.extend(plan.bridge.iter().map(|planned| planned.step.clone()));
+        // What was done last is taken back first.
+        record.undo.splice(0..0, plan.bridge_undo());
+        self.host.state.save_bridge(&self.name, Some(&record))?;
+        self.host.state.join_bridge(&self.name, &plan.attachment.id)
+    }
+
+    /// As before.
+    fn leave(&self, plan: &Plan) -> Result<()> {
+        self.host.state.leave_bridge(&self.name, &plan.attachment.id)?;
+        self.host.state.save_bridge(&self.name, self.former.as_ref())
+    }
+}

@@ -180,7 +180,7 @@ impl<'a> Executor<'a> {
         else {
             return Ok(());
         };
-        let deletion = Deletion::begin(link.index, shown.to_string())?;
+        let deletion = Deletion::begin(link.index, self.host.nft.as_fd(), shown.to_string())?;
         // The kernel answers while it holds the same lock that the deletion holds until all
         // that can be seen is gone, so this hardly ever asks twice.
         while link::by_index(&self.host.rtnl, link.index).await?.is_some() {

@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{NLA_F_NESTED, NLA_TYPE_MASK, NLM_F_REQUEST};
 use netlink_sys::protocols::NETLINK_NETFILTER;
@@ -123,6 +124,12 @@ impl Nfnetlink {
         Ok(Self(socket))
     }
 
+    /// The socket's descriptor.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor stays open as long as the socket, which the result borrows.
+        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+    }
+
     /// Sends a buffer.
     pub fn send(&self, buffer: &Buffer) -> io::Result<()> {
         self.make_room(buffer.len());
@@ -132,7 +139,7 @@ impl Nfnetlink {
     /// A batch must arrive in one piece; a thousand ports do not fit the default buffer. The
     /// acknowledgements need room as well. What the kernel refuses here shows at `send`.
     fn make_room(&self, length: usize) {
-        let fd = as_fd(&self.0);
+        let fd = self.as_fd();
         if length > 100_000 {
             let _ = setsockopt(&fd, sockopt::SndBuf, &(length * 2)).is_ok()
                 && setsockopt(&fd, sockopt::SndBufForce, &(length * 2)).is_ok()
@@ -179,12 +186,6 @@ impl Nfnetlink {
             Err(e) => Err(e),
         }
     }
-}
-
-fn as_fd(socket: &Socket) -> std::os::fd::BorrowedFd<'_> {
-    use std::os::fd::{AsRawFd, BorrowedFd};
-    // SAFETY: the descriptor stays open as long as the socket, which the result borrows.
-    unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) }
 }
 
 fn answers(mut datagram: &[u8]) -> Vec<Answer> {

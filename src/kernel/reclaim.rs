@@ -5,9 +5,13 @@
 //! memory. Nobody needs that wait. So the request is sent by a child process that nobody waits
 //! for, and the caller watches for the link to be gone. A thread would not do: a process cannot
 //! end before all its threads have left the kernel.
+//!
+//! Closing an nfnetlink socket waits likewise, if elements were deleted just before: the kernel
+//! flushes their deferred destruction then (`nft_rcv_nl_event`, net/netfilter/nf_tables_api.c). So
+//! the child holds that socket too, and is the last to close it.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -24,12 +28,13 @@ pub struct Deletion {
 }
 
 impl Deletion {
-    /// Begins to delete a link of the calling thread's namespace.
-    pub fn begin(index: u32, operation: impl Into<String>) -> Result<Self> {
+    /// Begins to delete a link of the calling thread's namespace. The child closes `linger` only
+    /// when the kernel is done.
+    pub fn begin(index: u32, linger: BorrowedFd<'_>, operation: impl Into<String>) -> Result<Self> {
         let operation = operation.into();
         let (socket, _) = netns::route_socket()?;
         let request = request(index);
-        detach_child(socket.as_raw_fd(), || {
+        detach_child([socket.as_raw_fd(), linger.as_raw_fd()], || {
             // SAFETY: the descriptor is open in this copy of the process, and the buffer outlives
             // the call. `send` is async-signal-safe.
             unsafe { libc::send(socket.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) };
@@ -66,7 +71,7 @@ fn request(index: u32) -> Vec<u8> {
 
 /// Runs `work` in a grandchild that init adopts, so that no zombie is left to a caller that lives
 /// on. `work` may only make async-signal-safe calls: the caller may have other threads.
-fn detach_child(keep: RawFd, work: impl FnOnce()) -> io::Result<()> {
+fn detach_child(keep: [RawFd; 2], work: impl FnOnce()) -> io::Result<()> {
     // SAFETY: between fork and _exit the child makes only async-signal-safe calls: fork,
     // close_range and those of `work`. It never returns into the caller's code.
     let child = unsafe { libc::fork() };
@@ -87,14 +92,18 @@ fn detach_child(keep: RawFd, work: impl FnOnce()) -> io::Result<()> {
 
 /// Closes every other descriptor: a caller that reads our output to its end must not wait for the
 /// child, and a lock that the caller releases must be free.
-fn close_all_but(keep: RawFd) {
-    let Ok(keep) = libc::c_uint::try_from(keep) else { return };
-    // SAFETY: the child owns its table of descriptors and uses none but `keep` from here on.
-    unsafe {
-        if keep > 0 {
-            libc::syscall(libc::SYS_close_range, 0, keep - 1, 0);
-        }
-        libc::syscall(libc::SYS_close_range, keep + 1, libc::c_uint::MAX, 0);
+fn close_all_but(mut keep: [RawFd; 2]) {
+    keep.sort_unstable();
+    let [low, high] = keep;
+    close_range(0, low - 1);
+    close_range(low + 1, high - 1);
+    close_range(high + 1, RawFd::MAX);
+}
+
+fn close_range(first: RawFd, last: RawFd) {
+    if first <= last {
+        // SAFETY: the child owns its table of descriptors, and uses none of these from here on.
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     }
 }
 

@@ -236,7 +236,10 @@ impl FromStr for HostAddr {
 
     fn from_str(text: &str) -> Result<Self> {
         let net = parse_cidr(text)?;
-        let bad = |why: String| Error::invalid(format!("address {text} {why}"));
+        let bad = |why: String| {
+            Error::invalid(format!("address {text} {why}"))
+                .hint("choose another, such as one of 10.0.0.0/8, 192.168.0.0/16 or fd00::/8")
+        };
         if net.prefix() == 0 {
             return Err(bad("has prefix length 0".into())
                 .hint("give the length of its network, such as /24"));
@@ -263,7 +266,9 @@ impl fmt::Display for HostAddr {
 }
 
 fn parse_cidr(text: &str) -> Result<IpNetwork> {
-    let bad = |why: &str| Error::invalid(format!("{text:?} {why}"));
+    let bad = |why: &str| {
+        Error::invalid(format!("{text:?} {why}")).hint("write it as 10.0.0.2/24 or fd00::2/64")
+    };
     // `ipnetwork` takes an address without a length for a /32; here the length must be said.
     let Some((ip, len)) = text.split_once('/') else {
         return Err(bad("has no prefix length").hint("write it as 10.0.0.2/24 or fd00::2/64"));
@@ -288,7 +293,22 @@ pub(crate) fn senseless(ip: IpAddr) -> Option<&'static str> {
     }
 }
 
-text_conversions!(Prefix, HostAddr);
+text_conversions!(Prefix);
+
+/// What was stored may be a gateway, or an address of the host's: it is read back as it is.
+impl TryFrom<String> for HostAddr {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        parse_cidr(&text).map(Self)
+    }
+}
+
+impl From<HostAddr> for String {
+    fn from(value: HostAddr) -> Self {
+        value.to_string()
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -84,6 +84,14 @@ impl<'a> Executor<'a> {
                 let (rtnl, index) = self.link(*side, name).await?;
                 link::set_up(&rtnl, index, alias.as_deref(), &shown).await
             }
+            Step::PinMac { name, mac } => {
+                let (rtnl, index) = self.link(Side::Host, name).await?;
+                link::set_mac(&rtnl, index, *mac, &shown).await
+            }
+            Step::Reflect { name } => {
+                let (rtnl, index) = self.link(Side::Host, name).await?;
+                link::set_hairpin(&rtnl, index, &shown).await
+            }
             Step::SetDown { side, name } => {
                 let (rtnl, index) = self.link(*side, name).await?;
                 link::set_down(&rtnl, index, &shown).await
@@ -103,6 +111,17 @@ impl<'a> Executor<'a> {
             Step::AddElements(elements) => self.add_elements(elements, &shown),
             Step::DeleteElements(elements) => delete_elements(&self.host.nft, elements, &shown),
             Step::FlushFlows(keys) => flush(self.host, keys).await,
+        }
+    }
+
+    /// Makes a change again whose effect does not hold any more, or only in part.
+    pub async fn repair(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::AddRoute(route) => {
+                let (rtnl, index) = self.link(route.side, &route.name).await?;
+                route::replace(&rtnl, index, route, &Shown { step, target: self.name }).await
+            }
+            step => self.apply(step).await,
         }
     }
 
@@ -205,7 +224,19 @@ impl<'a> Executor<'a> {
         }
     }
 
+    /// The kernel may refuse a value that it holds already, as it does with ids that the user
+    /// namespace has no names for. What holds need not be written.
     fn write_sysctl(&self, side: Side, sysctl: &Sysctl) -> Result<()> {
+        match self.force_sysctl(side, sysctl) {
+            Err(refusal) => match self.sysctl_holds(side, sysctl) {
+                Ok(true) => Ok(()),
+                _ => Err(refusal),
+            },
+            done => done,
+        }
+    }
+
+    fn force_sysctl(&self, side: Side, sysctl: &Sysctl) -> Result<()> {
         let Sysctl { key, value } = sysctl;
         match (side, &self.container) {
             (Side::Host, _) => sysctl::write(key, value),

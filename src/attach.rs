@@ -96,19 +96,18 @@ async fn attach_locked(
 pub async fn dry_run(request: &Request) -> Result<Vec<String>> {
     request.network.validate()?;
     let host = Host::open()?;
-    let mut lines = Vec::new();
-    if let Some(record) = host.state.record(&request.id)? {
-        let standing = host.standing(&record).await?;
-        match standing {
-            Standing::Up => match compare(&host, request, record).await? {
-                Existing::Same(_) => return Ok(lines),
-                Existing::Other(former) => lines.extend(shown(&former.undo, request)),
-                Existing::None => {}
-            },
-            Standing::Dead | Standing::Incomplete => lines.extend(shown(&record.undo, request)),
+    let former = match host.state.record(&request.id)? {
+        Some(record) if host.standing(&record).await? == Standing::Up => {
+            match compare(&host, request, record).await? {
+                Existing::Same(_) => return Ok(Vec::new()),
+                Existing::Other(former) => Some(*former),
+                Existing::None => None,
+            }
         }
-    }
-    let plan = establish::preview(&host, request).await?;
+        remains => remains,
+    };
+    let mut lines = former.as_ref().map_or(Vec::new(), |former| shown(&former.undo, request));
+    let plan = establish::preview(&host, request, former.as_ref()).await?;
     lines.extend(plan.all().flat_map(|planned| plan::lines(&planned.step, request.target.name())));
     Ok(lines)
 }

@@ -124,7 +124,7 @@ async fn mend(
     for step in drift {
         match step {
             Step::AddElements(elements) => reload::restore(host, elements)?,
-            step => executor.apply(step).await?,
+            step => executor.repair(step).await?,
         }
     }
     Ok(())

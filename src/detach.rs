@@ -51,9 +51,15 @@ pub async fn detach(selector: &Selector) -> Result<Vec<Detached>> {
 async fn detach_all(host: &Host, selector: &Selector) -> Result<Vec<Detached>> {
     let mut gone = Vec::new();
     let mut failures = Vec::new();
-    for id in select(host, selector).await? {
+    let ids = match select(host, selector).await {
+        Err(e) if e.kind() == ErrorKind::AttachmentNotFound => {
+            return detach_unrecorded(host, selector).await?.ok_or(e);
+        }
+        found => found?,
+    };
+    for id in ids {
         let started = Instant::now();
-        match detach_one(host, selector, &id).await {
+        match detach_one(host, &id).await {
             Ok(()) => gone.push(Detached { id, elapsed: started.elapsed() }),
             Err(e) => failures.push(e),
         }
@@ -65,16 +71,29 @@ async fn detach_all(host: &Host, selector: &Selector) -> Result<Vec<Detached>> {
     }
 }
 
-async fn detach_one(host: &Host, selector: &Selector, id: &AttachmentId) -> Result<()> {
+async fn detach_one(host: &Host, id: &AttachmentId) -> Result<()> {
     let _lock = host.state.lock_attachment(id)?;
     match host.state.record(id)? {
         Some(record) => take_down(host, &record).await,
-        None => match Target::open(&selector.name) {
-            Ok(target) => unrecorded::take_down(host, &target, id).await,
-            // Somebody was faster.
-            Err(_) => Ok(()),
-        },
+        // Somebody was faster.
+        None => Ok(()),
     }
+}
+
+/// What only the kernel remembers; `None` if it does not either.
+async fn detach_unrecorded(host: &Host, selector: &Selector) -> Result<Option<Vec<Detached>>> {
+    let target = Target::open(&selector.name).ok();
+    let mut gone = Vec::new();
+    for lost in unrecorded::find(host, &selector.name, target.as_ref()).await? {
+        if selector.ifname.as_ref().is_some_and(|name| *name != lost.id.ifname) {
+            continue;
+        }
+        let started = Instant::now();
+        let _lock = host.state.lock_attachment(&lost.id)?;
+        unrecorded::take_down(host, target.as_ref(), &lost).await?;
+        gone.push(Detached { id: lost.id, elapsed: started.elapsed() });
+    }
+    Ok((!gone.is_empty()).then_some(gone))
 }
 
 /// The attachments that a selector means: by id, by the namespace that the target is now, or by
@@ -119,11 +138,7 @@ async fn of_target(host: &Host, name: &TargetName) -> Result<Vec<AttachmentId>> 
             return Ok(ids);
         }
     }
-    let found = recorded(host, name, cookie).await?;
-    match target {
-        Some(target) if found.is_empty() => unrecorded::find(host, &target).await,
-        _ => Ok(found),
-    }
+    recorded(host, name, cookie).await
 }
 
 /// Reads every record, for containers that were attached under an id of the caller's choice.

@@ -36,6 +36,8 @@ pub enum ErrorKind {
     AddressInUse,
     /// A port to publish is taken, by another attachment or by a process of the host.
     PortInUse,
+    /// The container already has a route to that destination.
+    RouteExists,
     /// The name given as bridge belongs to a link of another kind.
     NotABridge,
     /// A bridge that is not ours lacks what the request needs.
@@ -77,6 +79,7 @@ impl ErrorKind {
             Self::InterfaceExists => "interface_exists",
             Self::AddressInUse => "address_in_use",
             Self::PortInUse => "port_in_use",
+            Self::RouteExists => "route_exists",
             Self::NotABridge => "not_a_bridge",
             Self::BridgeUnsuitable => "bridge_unsuitable",
             Self::PoolExhausted => "pool_exhausted",
@@ -106,6 +109,7 @@ impl ErrorKind {
             | Self::InterfaceExists
             | Self::AddressInUse
             | Self::PortInUse
+            | Self::RouteExists
             | Self::NotABridge
             | Self::BridgeUnsuitable => 5,
             Self::PoolExhausted
@@ -146,9 +150,10 @@ impl Error {
         }))
     }
 
-    /// A wrong argument.
+    /// A wrong argument. A remedy that says more than where to read on is given by
+    /// [`Error::hint`].
     pub fn invalid(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::InvalidArgument, message)
+        Self::new(ErrorKind::InvalidArgument, message).hint("see netup up --help")
     }
 
     /// A refusal by the kernel: `operation` names the call with its operands.
@@ -334,6 +339,7 @@ mod tests {
             (InterfaceExists, 5),
             (AddressInUse, 5),
             (PortInUse, 5),
+            (RouteExists, 5),
             (NotABridge, 5),
             (BridgeUnsuitable, 5),
             (PoolExhausted, 1),

@@ -13,8 +13,14 @@ use crate::outcome::Collected;
 /// If the state folder cannot be read at all.
 pub async fn collect_garbage() -> Result<Collected> {
     let host = Host::enter()?;
-    let collected = collect(&host).await;
+    let collected = collect_and_sweep(&host).await;
     host.leave(collected)
+}
+
+async fn collect_and_sweep(host: &Host) -> Result<Collected> {
+    let collected = collect(host).await?;
+    host.sweep()?;
+    Ok(collected)
 }
 
 /// As [`collect_garbage`], with connections that are open already. Attachments that another call

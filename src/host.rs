@@ -9,6 +9,7 @@ use crate::kernel::link;
 use crate::kernel::nfnetlink::Nfnetlink;
 use crate::kernel::rtnl::Rtnl;
 use crate::outcome::{Attachment, State as Standing};
+use crate::plan::Shared;
 use crate::state::{Lock, Phase, Record, State};
 use crate::target::Target;
 
@@ -54,10 +55,25 @@ impl Host {
         }
     }
 
-    /// Whether nobody else relies on what all attachments share, or is about to.
-    pub fn is_alone(&self, id: &AttachmentId) -> Result<bool> {
-        let Some(presence) = &self.presence else { return Ok(false) };
-        Ok(presence.try_upgrade()? && self.state.attachment_ids()?.iter().all(|other| other == id))
+    /// Removes what interrupted calls left in the state folder.
+    pub fn sweep(&self) -> Result<()> {
+        self.presence.as_ref().map_or(Ok(()), |presence| self.state.sweep(presence))
+    }
+
+    /// What others than this attachment rely on, or may be about to.
+    pub fn relied_on(&self, id: &AttachmentId) -> Result<Vec<Shared>> {
+        let alone = self.presence.as_ref().map_or(Ok(false), Lock::try_upgrade)?;
+        if !alone {
+            return Ok(Shared::ALL.to_vec());
+        }
+        let mut relied = Vec::new();
+        for other in self.state.attachment_ids()?.iter().filter(|other| *other != id) {
+            let Some(record) = self.state.record(other)? else { continue };
+            relied.push(Shared::Rules);
+            relied
+                .extend(record.attachment.addresses.iter().map(|a| Shared::Forwarding(a.family())));
+        }
+        Ok(relied)
     }
 
     /// As [`Host::standing`]. If what the container was called leads nowhere any more, the kernel

@@ -36,14 +36,18 @@ impl FromStr for IfName {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bad = |why: &str| Error::invalid(format!("interface name {text:?} {why}"));
+        let bad = |why: &str| {
+            Error::invalid(format!("interface name {text:?} {why}"))
+                .hint(format!("use letters, digits, '-', '_' and '.', at most {IFNAME_MAX} in all"))
+        };
         if text.is_empty() {
             return Err(bad("is empty"));
         }
         if text.len() > IFNAME_MAX {
-            return Err(bad("is too long").hint(format!("use at most {IFNAME_MAX} bytes")));
+            return Err(bad("is too long"));
         }
-        if text == "." || text == ".." {
+        // `all` and `default` stand for every link below /proc/sys/net/*/conf.
+        if matches!(text, "." | ".." | "all" | "default") {
             return Err(bad("is reserved by the kernel"));
         }
         let wrong = |c: char| c.is_whitespace() || c.is_control() || "/:%\"".contains(c);
@@ -90,7 +94,11 @@ impl FromStr for ContainerId {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bad = |why: String| Error::invalid(format!("container id {text:?} {why}"));
+        let bad = |why: String| {
+            Error::invalid(format!("container id {text:?} {why}")).hint(
+                "use letters, digits, '-', '_', '.' and ':', beginning with a letter or digit",
+            )
+        };
         let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-:".contains(c);
         if text.len() > Self::MAX {
             return Err(bad(format!("is longer than {} bytes", Self::MAX)));
@@ -130,6 +138,15 @@ impl AttachmentId {
     #[must_use]
     pub fn host_mac(&self) -> Mac {
         Mac::local(self.hash(1))
+    }
+
+    /// The host link's hardware address when it is a port of a bridge. A bridge takes the lowest
+    /// address among its ports unless it was given one; a first byte of `fe` is never the lowest.
+    #[must_use]
+    pub fn port_mac(&self) -> Mac {
+        let [_, rest @ ..] = self.host_mac().octets();
+        let [b, c, d, e, f] = rest;
+        Mac([0xfe, b, c, d, e, f])
     }
 
     /// The host link's index: above all that the kernel hands out by itself, which it does in order.
@@ -182,6 +199,11 @@ impl Mac {
         let [_, _, a, b, c, d, e, f] = hash.to_be_bytes();
         // Bit 1 of the first byte: locally administered; bit 0: multicast.
         Self([(a & 0xfc) | 0x02, b, c, d, e, f])
+    }
+
+    /// An address as the kernel reports it.
+    pub(crate) fn observed(bytes: &[u8]) -> Self {
+        Self(bytes.try_into().unwrap_or_default())
     }
 
     /// The six bytes.

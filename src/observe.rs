@@ -6,12 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::addr::{Family, HostAddr};
 use crate::error::Result;
 use crate::host::Host;
-use crate::ident::IfName;
+use crate::ident::{IfName, Mac};
 use crate::kernel::nftables::{self, Table};
 use crate::kernel::route::Entry;
 use crate::kernel::rtnl::Rtnl;
 use crate::kernel::{address, link, netns, route, sockets, sysctl};
-use crate::plan::{self, ForwardingOff, Observed, ObservedBridge, Reached, TakenPort, Wanted};
+use crate::plan::{
+    self, ContainerRoute, ForwardingOff, Observed, ObservedBridge, Reached, TakenPort, Wanted,
+};
 use crate::publish::Protocol;
 use crate::request::{Sysctl, SysctlKey, Topology};
 use crate::ruleset::{Element, PublishedPort, address_of_data};
@@ -26,15 +28,16 @@ pub async fn observe(
 ) -> Result<Observed> {
     let network = wanted.network;
     let ipv6 = sysctl::read(&SysctlKey::known("net/ipv6/conf/all/forwarding"))?;
-    let bridge = match &network.topology {
-        Topology::Routed => None,
-        Topology::Bridge(name) => bridge(host, name).await?,
+    let (bridge, bridged_frames_filtered) = match &network.topology {
+        Topology::Routed => (None, false),
+        Topology::Bridge(name) => (bridge(host, name).await?, bridged_frames_filtered()?),
     };
     let mut observed = Observed {
         ruleset: nftables::table(&host.nft)? == Table::Current,
         ipv6: ipv6.is_some(),
         host_link_exists: link::by_name(&host.rtnl, &host_ifname(wanted)).await?.is_some(),
         bridge,
+        bridged_frames_filtered,
         ..Observed::default()
     };
     if network.mtu.is_none() && observed.bridge.is_none() {
@@ -60,6 +63,7 @@ async fn observe_container(
     observed.container_link_exists = link::by_name(rtnl, &wanted.id.ifname).await?.is_some();
     observed.loopback_up = link::by_name(rtnl, &IfName::loopback()).await?.is_some_and(|lo| lo.up);
     let network = wanted.network;
+    observed.container_routes = container_routes(rtnl, wanted).await?;
     if !network.has(Family::V6) && network.sysctls.is_empty() {
         return Ok(());
     }
@@ -76,6 +80,19 @@ async fn observe_container(
     (observed.container_ipv6_disabled, observed.container_sysctls) =
         netns::visit(target.netns(), read).flatten()?;
     Ok(())
+}
+
+/// The container's routes, in the families of the request: there are but a few.
+async fn container_routes(rtnl: &Rtnl, wanted: &Wanted<'_>) -> Result<Vec<ContainerRoute>> {
+    let mut found = Vec::new();
+    for family in [Family::V4, Family::V6].into_iter().filter(|f| wanted.network.has(*f)) {
+        let route = |entry: Entry| ContainerRoute {
+            destination: entry.destination,
+            metric: entry.metric.unwrap_or(0),
+        };
+        found.extend(route::all(rtnl, family).await?.into_iter().map(route));
+    }
+    Ok(found)
 }
 
 /// The MTU of the link of the host's default route.
@@ -179,12 +196,30 @@ async fn bridge(host: &Host, name: &IfName) -> Result<Option<ObservedBridge>> {
         is_bridge: link.kind.as_deref() == Some("bridge"),
         ours: record.is_some_and(|record| record.ours),
         up: link.up,
+        mac: Mac::observed(&link.mac),
+        carrier: link.carrier,
         mtu: link.mtu,
         addresses: address::of_link(&host.rtnl, link.index).await?,
-        in_ruleset: nftables::stored(&host.nft, &Element::Link(name.clone()))?.is_some()
-            && nftables::stored(&host.nft, &Element::Hairpin(name.clone()))?.is_some(),
+        in_ruleset: in_ruleset(host, name)?,
         route_localnet: localnet.as_deref() == Some("1"),
     }))
+}
+
+fn in_ruleset(host: &Host, name: &IfName) -> Result<bool> {
+    let mut elements = vec![Element::Link(name.clone()), Element::Hairpin(name.clone())];
+    elements.extend(bridged_frames_filtered()?.then(|| Element::Reflected(name.clone())));
+    let stored = |element| Ok(nftables::stored(&host.nft, element)?.is_some());
+    elements.iter().try_fold(true, |all, element| Ok(all && stored(element)?))
+}
+
+/// Whether br_netfilter is at work in this namespace, in either family.
+fn bridged_frames_filtered() -> Result<bool> {
+    for name in ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"] {
+        if sysctl::read(&SysctlKey::known(name))?.is_some_and(|value| value != "0") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The routing entry for each address, and for each gateway that it may get.
@@ -220,8 +255,10 @@ fn taken_ports(host: &Host, wanted: &Wanted<'_>) -> Result<Vec<TakenPort>> {
     let ports = plan::published(&wanted.network.publish, wanted.addresses);
     let mut taken = Vec::new();
     for port in &ports {
-        if let Some(by) = published_by(host, *port)? {
-            taken.push(TakenPort { port: *port, by });
+        // One that is published on every address leaves none for anybody else.
+        let on_any = PublishedPort { host_ip: None, ..*port };
+        for key in [Some(*port), port.host_ip.map(|_| on_any)].into_iter().flatten() {
+            taken.extend(published_by(host, key)?.map(|by| TakenPort { port: *port, by }));
         }
     }
     for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {

@@ -18,11 +18,12 @@ use crate::outcome::Attachment;
 use crate::request::{Network, RouteRequest, Sysctl, SysctlKey, Topology};
 use crate::target::TargetName;
 
+pub(crate) use bridge::label as bridge_label;
 pub(crate) use conflict::port_taken;
 pub use nat::published;
-pub use observed::{ForwardingOff, Observed, ObservedBridge, Reached, TakenPort};
+pub use observed::{ContainerRoute, ForwardingOff, Observed, ObservedBridge, Reached, TakenPort};
 pub use render::lines;
-pub use step::{FlowKey, Label, Planned, Route, Side, Step, UndoScope, Veth};
+pub use step::{FlowKey, Label, Planned, Route, Shared, Side, Step, UndoScope, Veth};
 
 /// All that the planner goes by, next to what was observed.
 #[derive(Debug, Clone, Copy)]
@@ -96,9 +97,10 @@ pub fn plan(wanted: &Wanted<'_>, observed: &Observed) -> Result<Plan> {
             steps.extend(bridge::steps(name, attachment, observed));
         }
     }
-    steps.extend(sysctls(&attachment.sysctls, observed));
+    steps.extend(sysctls(attachment, observed));
     steps.extend(nat::elements(attachment));
     plan.steps = steps;
+    conflict::routes(&plan.steps, observed)?;
     Ok(plan)
 }
 
@@ -113,7 +115,10 @@ fn attachment(wanted: &Wanted<'_>, observed: &Observed) -> Result<Attachment> {
         topology: network.topology.clone(),
         host_ifname: network.host_ifname.clone().unwrap_or_else(|| id.host_ifname()),
         host_ifindex: id.host_index(),
-        host_mac: id.host_mac(),
+        host_mac: match network.topology {
+            Topology::Routed => id.host_mac(),
+            Topology::Bridge(_) => id.port_mac(),
+        },
         mac: network.mac.unwrap_or_else(|| id.container_mac()),
         mtu: network.mtu.or(bridge_mtu).or(observed.uplink_mtu),
         addresses: addresses.to_vec(),
@@ -158,6 +163,14 @@ impl Attachment {
         inside
             .or_else(|| self.gateways.iter().find(|g| Family::of(**g) == address.family()))
             .copied()
+    }
+
+    /// The address that stands for a container with several of a family: ports are published to
+    /// it. Without being told, the kernel may answer a datagram from another one.
+    fn main_address(&self, family: Family) -> Option<IpAddr> {
+        let mut of_family = self.addresses.iter().filter(|address| address.family() == family);
+        let first = of_family.next()?;
+        of_family.next().map(|_| first.ip())
     }
 
     /// The first gateway of a family, by which its default route goes.
@@ -223,6 +236,10 @@ fn container_link(attachment: &Attachment, observed: &Observed, connected: bool)
         if observed.container_ipv6_disabled {
             steps.push(with_link(link_sysctl(side, Family::V6, name, "disable_ipv6", "0")));
         }
+        // Its routes are known; another container on the segment must not add to them.
+        if observed.bridge.as_ref().is_none_or(|bridge| bridge.ours) {
+            steps.push(with_link(link_sysctl(side, Family::V6, name, "accept_ra", "0")));
+        }
         // The link-local address too is usable at once.
         steps.push(with_link(link_sysctl(side, Family::V6, name, "accept_dad", "0")));
     }
@@ -236,7 +253,7 @@ fn container_link(attachment: &Attachment, observed: &Observed, connected: bool)
         let lo = IfName::loopback();
         let step = Step::SetUp { side, name: lo.clone(), alias: None };
         let undo = vec![Step::SetDown { side, name: lo }];
-        steps.push(Planned { step, undo, scope: UndoScope::FailureOnly });
+        steps.push(Planned { step, undo, scope: UndoScope::Failure });
     }
     steps
 }
@@ -262,16 +279,19 @@ fn container_route(attachment: &Attachment, route: RouteRequest) -> Planned {
         name: attachment.id.ifname.clone(),
         destination: route.destination,
         via,
-        source: None,
+        source: attachment.main_address(route.destination.family()),
         metric: route.metric,
     }))
 }
 
-/// The requested kernel parameters. They belong to the namespace, not to the link, so the former
-/// value is written back.
-fn sysctls(wanted: &[Sysctl], observed: &Observed) -> Vec<Planned> {
+/// The requested kernel parameters. They belong to the namespace, so the former value is written
+/// back, except those of the link itself, which go with it.
+fn sysctls(attachment: &Attachment, observed: &Observed) -> Vec<Planned> {
     let write = |sysctl| Step::WriteSysctl { side: Side::Container, sysctl };
     let planned = |sysctl: &Sysctl| {
+        if sysctl.key.is_of_link(&attachment.id.ifname) {
+            return with_link(write(sysctl.clone()));
+        }
         let former = observed.container_sysctls.get(&sysctl.key);
         let undo =
             former.map(|value| write(Sysctl { key: sysctl.key.clone(), value: value.clone() }));
@@ -281,5 +301,5 @@ fn sysctls(wanted: &[Sysctl], observed: &Observed) -> Vec<Planned> {
             scope: UndoScope::Attachment,
         }
     };
-    wanted.iter().map(planned).collect()
+    attachment.sysctls.iter().map(planned).collect()
 }

@@ -207,6 +207,7 @@ impl Network {
         self.validate_gateways()?;
         self.validate_routes()?;
         self.validate_publish()?;
+        self.validate_sysctls()?;
         self.validate_link()
     }
 
@@ -227,7 +228,27 @@ impl Network {
                 return Err(Error::invalid(format!("address {} is given twice", address.ip())));
             }
         }
-        self.addresses.iter().try_for_each(|a| lease_has_room(*a))
+        self.addresses.iter().try_for_each(|a| lease_has_room(*a))?;
+        self.validate_bridge()
+    }
+
+    /// On a segment, the neighbours are those of the prefix.
+    fn validate_bridge(&self) -> Result<()> {
+        let Topology::Bridge(name) = &self.topology else {
+            return Ok(());
+        };
+        if self.host_ifname.as_ref() == Some(name) {
+            return Err(Error::invalid(format!("{name} cannot be both the bridge and its port"))
+                .hint("choose another --host-ifname"));
+        }
+        let single = |prefix: &Prefix| prefix.length() == prefix.family().bits();
+        match self.addresses.iter().map(|address| address.prefix()).find(single) {
+            Some(prefix) => {
+                Err(Error::invalid(format!("{prefix} has no network to share on bridge {name}"))
+                    .hint("give the length of the bridge's network, such as /24"))
+            }
+            None => Ok(()),
+        }
     }
 
     fn validate_gateways(&self) -> Result<()> {
@@ -267,6 +288,12 @@ impl Network {
             {
                 return Err(Error::invalid(format!("route {route} is given twice")));
             }
+            if self.addresses.iter().any(|address| address.prefix() == route.destination) {
+                return Err(Error::invalid(format!(
+                    "route {route} leads to the container's own network"
+                ))
+                .hint("leave it out: the container has it by its address"));
+            }
             if route.destination.is_default() && self.default_route && route.metric.is_none() {
                 return Err(Error::invalid(format!("route {route} contradicts the default route"))
                     .hint("add --no-default-route, or a metric"));
@@ -287,6 +314,15 @@ impl Network {
                 return Err(Error::invalid(format!(
                     "publish {publish} needs an {family} address in the container"
                 )));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_sysctls(&self) -> Result<()> {
+        for (i, sysctl) in self.sysctls.iter().enumerate() {
+            if self.sysctls[..i].iter().any(|other| other.key == sysctl.key) {
+                return Err(Error::invalid(format!("sysctl {} is given twice", sysctl.key)));
             }
         }
         Ok(())
@@ -466,6 +502,13 @@ impl SysctlKey {
             Family::V6 => "ipv6",
         };
         Self(format!("net/{family}/conf/{link}/{name}"))
+    }
+
+    /// Whether the parameter is one of this link, and exists only with it.
+    #[must_use]
+    pub fn is_of_link(&self, link: &IfName) -> bool {
+        let parts: Vec<&str> = self.0.split('/').collect();
+        matches!(parts.as_slice(), ["net", _, "conf" | "neigh", name, ..] if *name == link.as_str())
     }
 
     /// A key that is known to be right.

@@ -9,12 +9,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gc;
 use crate::host::Host;
 use crate::ident::AttachmentId;
-use crate::kernel::{address, link, nftables, route};
+use crate::kernel::{address, link, nftables};
 use crate::outcome::State as Standing;
 use crate::plan;
 use crate::request::{AddressRequest, Network, Topology};
 use crate::ruleset::{Element, address_of_data};
 use crate::state::Claim;
+use crate::unrecorded;
 
 /// Addresses that are given back when this is dropped, unless the attachment has come about.
 #[must_use = "the addresses are given back when this is dropped"]
@@ -91,14 +92,7 @@ async fn clear_dead_ports(host: &Host, network: &Network, addresses: &[HostAddr]
         let Some(ip) = data.as_deref().and_then(address_of_data) else { continue };
         match host.state.owner(ip)? {
             Some(owner) => drop(detach::clear_dead_owner(host, &owner, ip).await?),
-            // Nobody remembers it; if the host cannot reach it by a link of its own, nobody is there.
-            None if route::lookup(&host.rtnl, ip)
-                .await?
-                .is_none_or(|entry| entry.via.is_some()) =>
-            {
-                nftables::delete(&host.nft, &[element], &"nft delete element inet netup")?;
-            }
-            None => {}
+            None => unrecorded::clear_port(host, &element, ip).await?,
         }
     }
     Ok(())

@@ -19,8 +19,17 @@ pub const TABLE: &str = "netup";
 /// must refill the chains an older one made.
 pub const COMMENT: &str = "netup ruleset 1";
 /// Every set and map of the table.
-pub const SETS: [&str; 8] =
-    ["links", "hairpin", "masq4", "masq6", "publish4", "publish4_at", "publish6", "publish6_at"];
+pub const SETS: [&str; 9] = [
+    "links",
+    "hairpin",
+    "reflected",
+    "masq4",
+    "masq6",
+    "publish4",
+    "publish4_at",
+    "publish6",
+    "publish6_at",
+];
 
 /// One element of a set or map.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -30,6 +39,9 @@ pub enum Element {
     Link(IfName),
     /// Redirected packets that enter and leave by this link are masqueraded.
     Hairpin(IfName),
+    /// Redirected frames on this bridge are masqueraded. With br_netfilter they are bridged, not
+    /// routed, and pass the rules without an incoming link.
+    Reflected(IfName),
     /// Traffic of this address to the outside is masqueraded.
     Masquerade(IpAddr),
     /// A published port.
@@ -58,6 +70,7 @@ impl Element {
         match self {
             Self::Link(_) => "links",
             Self::Hairpin(_) => "hairpin",
+            Self::Reflected(_) => "reflected",
             Self::Masquerade(IpAddr::V4(_)) => "masq4",
             Self::Masquerade(IpAddr::V6(_)) => "masq6",
             Self::Publish(port) => match (port.ip, port.host_ip) {
@@ -81,7 +94,7 @@ impl Element {
     pub fn key(&self) -> Vec<u8> {
         let mut key = Concat::default();
         match self {
-            Self::Link(name) => key.name(name),
+            Self::Link(name) | Self::Reflected(name) => key.name(name),
             Self::Hairpin(name) => {
                 key.name(name);
                 key.name(name);
@@ -149,7 +162,7 @@ impl fmt::Display for Element {
     /// As nft writes it between braces.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Link(name) => write!(f, "\"{name}\""),
+            Self::Link(name) | Self::Reflected(name) => write!(f, "\"{name}\""),
             Self::Hairpin(name) => write!(f, "\"{name}\" . \"{name}\""),
             Self::Masquerade(ip) => write!(f, "{ip}"),
             Self::Publish(port) => {

@@ -7,6 +7,7 @@
 //!   attachments/ID/IFNAME       one record per attachment
 //!   claims/ADDRESS -> ID@IFNAME who has an address
 //!   pools/PREFIX                which address of a network is next
+//!   unfinished/                 files that are being written
 //!   bridges/NAME                what netup did to a bridge
 //!   bridges/NAME.members/…      the attachments on it
 //! ```
@@ -31,6 +32,9 @@ pub use record::{Phase, Record};
 
 const FOLDERS: [&str; 4] = ["attachments", "claims", "pools", "bridges"];
 
+/// Where files are written before they take their place.
+const UNFINISHED: &str = "unfinished";
+
 /// Names another folder in place of `/run/netup`.
 pub const STATE_DIR_VARIABLE: &str = "NETUP_STATE_DIR";
 
@@ -52,7 +56,46 @@ impl State {
             return Ok(());
         }
         // The last one is the mark that all are there.
+        make_folder(&self.path(UNFINISHED))?;
         FOLDERS.iter().try_for_each(|name| make_folder(&self.path(name)))
+    }
+
+    /// Writes a file whole or not at all: a reader sees the old content or the new. A crash leaves
+    /// at most a file in `unfinished`, which the next write of the same file replaces, and
+    /// [`State::sweep`] removes.
+    fn write_whole(&self, path: &Path, content: &[u8]) -> Result<()> {
+        // One flat folder, so that an interrupted write keeps no other folder from being removed.
+        // No name that is written may hold a `%`, so no two files share one.
+        let name =
+            path.strip_prefix(&self.folder).unwrap_or(path).to_string_lossy().replace('/', "%");
+        let unfinished = self.path(UNFINISHED).join(name);
+        let write = || {
+            let mut options = fs::OpenOptions::new();
+            let mut file =
+                options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+            io::Write::write_all(&mut file, content)?;
+            fs::rename(&unfinished, path)
+        };
+        write().map_err(|e| failed("write", path, &e))
+    }
+
+    /// Removes what interrupted calls left: unfinished files and empty folders. Does nothing while
+    /// anybody else is at work.
+    pub fn sweep(&self, presence: &Lock) -> Result<()> {
+        if !presence.try_upgrade()? {
+            return Ok(());
+        }
+        for name in names_in(&self.path(UNFINISHED))? {
+            let path = self.path(UNFINISHED).join(name);
+            absent_ok(fs::remove_file(&path)).map_err(|e| failed("remove", &path, &e))?;
+        }
+        for folder in ["attachments", "bridges"] {
+            for name in names_in(&self.path(folder))? {
+                // Only empty folders go: on anything else this fails, as it should.
+                drop(fs::remove_dir(self.path(folder).join(name)));
+            }
+        }
+        Ok(())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -117,30 +160,6 @@ fn absent_ok(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Writes a file whole or not at all: a reader sees the old content or the new, and a crash leaves
-/// at most a temporary file that the next write replaces.
-fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
-    let temporary = temporary(path);
-    let write = || {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        io::Write::write_all(&mut file, content)?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(|e| failed("write", path, &e))
-}
-
-/// Beside the file, under a name that no record can have: neither ids nor links start with a dot
-/// followed by `tmp-`… an interface may, so the record's own lock keeps two writers apart.
-fn temporary(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".tmp-{name}"))
-}
-
 fn names_in(folder: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -148,7 +167,7 @@ fn names_in(folder: &Path) -> Result<Vec<String>> {
         Err(e) => return Err(failed("list", folder, &e)),
     };
     let name = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
-    Ok(entries.filter_map(name).filter(|name| !name.starts_with(".tmp-")).collect())
+    Ok(entries.filter_map(name).collect())
 }
 
 #[cfg(test)]

@@ -76,15 +76,15 @@ impl fmt::Display for TargetName {
 text_conversions!(TargetName);
 
 impl TargetName {
-    /// What to put before a command so that it runs in this namespace.
+    /// The words to put before a command so that it runs in this namespace.
     #[must_use]
-    pub fn enter_command(&self) -> String {
-        match self {
-            Self::Pid(pid) => format!("nsenter -t {pid} -n"),
-            Self::Path(path) => format!("nsenter --net={}", path.display()),
-            Self::Named(name) => format!("ip netns exec {name}"),
-            Self::Fd(fd) => format!("nsenter --net=/proc/self/fd/{fd}"),
-        }
+    pub fn enter_command(&self) -> Vec<String> {
+        let words: &[&str] = match self {
+            Self::Pid(pid) => &["nsenter", "-t", &pid.to_string(), "-n"],
+            Self::Named(name) => &["ip", "netns", "exec", name],
+            Self::Path(_) | Self::Fd(_) => &["nsenter", &format!("--net={}", self.ip_argument())],
+        };
+        words.iter().map(|word| (*word).to_owned()).collect()
     }
 
     /// What follows `netns` in `ip link add … peer …`.

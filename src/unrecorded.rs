@@ -1,55 +1,104 @@
-//! Taking down what has no record, because somebody removed the state folder: the link's name
-//! follows from the attachment's identity, and the rest from the link and the container.
+//! Taking down what has no record, because somebody removed the state folder. The host link says
+//! whose it is: its alias holds the attachment's identity. The rest follows from the link and the
+//! container.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::addr::HostAddr;
+use crate::addr::{Family, HostAddr};
 use crate::apply::{Container, Executor, is_stored};
 use crate::error::Result;
 use crate::host::Host;
-use crate::ident::{AttachmentId, ContainerId};
-use crate::kernel::{address, link, nftables};
-use crate::plan::{Label, Step};
+use crate::ident::{AttachmentId, IfName};
+use crate::kernel::link::Link;
+use crate::kernel::{address, link, nftables, route};
+use crate::plan::{Label, Step, bridge_label};
 use crate::ruleset::{Element, address_of_data};
-use crate::target::Target;
+use crate::target::{Target, TargetName};
 
 /// The maps of published ports.
 const PUBLISHED: [&str; 4] = ["publish4", "publish4_at", "publish6", "publish6_at"];
 
-/// The attachments of a namespace whose host links exist, by the container's links.
-pub async fn find(host: &Host, target: &Target) -> Result<Vec<AttachmentId>> {
-    let container = Container::open(target)?;
+/// An attachment that only the kernel remembers.
+pub struct Unrecorded {
+    /// Its identity, as the host link's alias says.
+    pub id: AttachmentId,
+    link: Link,
+}
+
+/// Every attachment of a container whose id is `name`, or whose far ends are in `target`.
+pub async fn find(host: &Host, name: &str, target: Option<&Target>) -> Result<Vec<Unrecorded>> {
+    let inside = match target {
+        Some(target) => link::all(&Container::open(target)?.rtnl).await?,
+        None => Vec::new(),
+    };
+    let is_far_end = |near: &Link| {
+        inside.iter().any(|far| far.peer == Some(near.index) && near.peer == Some(far.index))
+    };
     let mut found = Vec::new();
-    for link in link::all(&container.rtnl).await? {
-        let Ok(ifname) = link.name.parse() else { continue };
-        let id = AttachmentId { container: ContainerId::of_netns(target.cookie()), ifname };
-        let far = link::by_name(&host.rtnl, &id.host_ifname()).await?;
-        found.extend(far.is_some_and(|far| far.alias == Some(id.alias())).then_some(id));
+    for link in link::all(&host.rtnl).await? {
+        let Some(id) = identity(&link) else { continue };
+        let ours = [id.host_mac(), id.port_mac()].iter().any(|mac| link.mac == mac.octets());
+        if ours && (id.container.as_str() == name || is_far_end(&link)) {
+            found.push(Unrecorded { id, link });
+        }
     }
     Ok(found)
 }
 
-/// Takes one of them down: its elements, then its link.
-pub async fn take_down(host: &Host, target: &Target, id: &AttachmentId) -> Result<()> {
-    let container = Container::open(target)?;
-    let addresses = match link::by_name(&container.rtnl, &id.ifname).await? {
-        Some(link) => address::of_link(&container.rtnl, link.index).await?,
-        None => Vec::new(),
-    };
-    let ips: Vec<IpAddr> = addresses.iter().copied().map(HostAddr::ip).collect();
-    remove_published(host, &ips)?;
-    let mut executor = Executor::new(host, Some(container), target.name());
-    executor.undo(&Step::DeleteElements(stored_elements(host, id, &ips)?)).await?;
-    let label = Label { name: id.host_ifname(), alias: id.alias(), mac: id.host_mac() };
-    executor.undo(&Step::DeleteVeth(label)).await?;
-    addresses.into_iter().try_for_each(|address| host.state.release(address, id))
+fn identity(link: &Link) -> Option<AttachmentId> {
+    let (container, ifname) = link.alias.as_deref()?.strip_prefix("netup ")?.split_once('@')?;
+    Some(AttachmentId { container: container.parse().ok()?, ifname: ifname.parse().ok()? })
 }
 
-fn stored_elements(host: &Host, id: &AttachmentId, ips: &[IpAddr]) -> Result<Vec<Element>> {
-    let link = id.host_ifname();
-    let of_link = [Element::Link(link.clone()), Element::Hairpin(link)];
+/// Takes one of them down: its elements, its link, and the bridge if it was the last on it.
+pub async fn take_down(host: &Host, target: Option<&Target>, lost: &Unrecorded) -> Result<()> {
+    let container = target.map(Container::open).transpose()?;
+    let ips = addresses(host, container.as_ref(), lost).await?;
+    let name = target.map_or(TargetName::Named(String::new()), |target| target.name().clone());
+    let near: IfName = lost.link.name.parse()?;
+    let mut executor = Executor::new(host, container, &name);
+    remove_published(host, &ips)?;
+    executor.undo(&Step::DeleteElements(stored(host, elements(&near, &ips))?)).await?;
+    let label = Label { name: near, alias: lost.id.alias(), mac: lost.id.host_mac() };
+    executor.undo(&Step::DeleteVeth(label)).await?;
+    if let Some(master) = lost.link.master {
+        leave_bridge(host, &mut executor, master).await?;
+    }
+    ips.into_iter().try_for_each(|ip| host.state.release(HostAddr::single(ip), &lost.id))
+}
+
+/// The container's addresses, as it has them and as the host routes to them.
+async fn addresses(
+    host: &Host,
+    container: Option<&Container<'_>>,
+    lost: &Unrecorded,
+) -> Result<BTreeSet<IpAddr>> {
+    let mut ips = BTreeSet::new();
+    if let Some(container) = container
+        && let Some(link) = link::by_name(&container.rtnl, &lost.id.ifname).await?
+    {
+        let own = address::of_link(&container.rtnl, link.index).await?;
+        ips.extend(own.into_iter().map(HostAddr::ip));
+    }
+    for family in [Family::V4, Family::V6] {
+        let routes = route::all(&host.rtnl, family).await?.into_iter();
+        let single = routes.filter(|entry| {
+            entry.link == Some(lost.link.index) && entry.destination.length() == family.bits()
+        });
+        ips.extend(single.map(|entry| entry.destination.network()));
+    }
+    Ok(ips)
+}
+
+fn elements(near: &IfName, ips: &BTreeSet<IpAddr>) -> Vec<Element> {
+    let of_link = [Element::Link(near.clone()), Element::Hairpin(near.clone())];
+    of_link.into_iter().chain(ips.iter().copied().map(Element::Masquerade)).collect()
+}
+
+fn stored(host: &Host, elements: Vec<Element>) -> Result<Vec<Element>> {
     let mut stored = Vec::new();
-    for element in of_link.into_iter().chain(ips.iter().copied().map(Element::Masquerade)) {
+    for element in elements {
         if is_stored(&host.nft, &element)? {
             stored.push(element);
         }
@@ -58,11 +107,41 @@ fn stored_elements(host: &Host, id: &AttachmentId, ips: &[IpAddr]) -> Result<Vec
 }
 
 /// Nothing but the maps themselves tells which ports lead here, so they are read whole.
-fn remove_published(host: &Host, ips: &[IpAddr]) -> Result<()> {
+fn remove_published(host: &Host, ips: &BTreeSet<IpAddr>) -> Result<()> {
     for map in PUBLISHED {
         let mut items = nftables::all(&host.nft, map)?;
         items.retain(|item| address_of_data(&item.data).is_some_and(|ip| ips.contains(&ip)));
         nftables::delete_items(&host.nft, map, &items)?;
     }
     Ok(())
+}
+
+/// A bridge that netup made goes with the last link on it.
+async fn leave_bridge(host: &Host, executor: &mut Executor<'_>, index: u32) -> Result<()> {
+    let Some(bridge) = link::by_index(&host.rtnl, index).await? else { return Ok(()) };
+    let name: IfName = bridge.name.parse()?;
+    let label = bridge_label(&name);
+    let links = link::all(&host.rtnl).await?;
+    let empty = !links.iter().any(|link| link.master == Some(index));
+    let ours = bridge.alias.as_deref() == Some(&label.alias) && host.state.bridge(&name)?.is_none();
+    if !(empty && ours) {
+        return Ok(());
+    }
+    let of_bridge =
+        vec![Element::Link(name.clone()), Element::Hairpin(name.clone()), Element::Reflected(name)];
+    executor.undo(&Step::DeleteElements(stored(host, of_bridge)?)).await?;
+    executor.undo(&Step::DeleteBridge(label)).await
+}
+
+/// Clears a published port that leads to an address which nobody remembers and which the host
+/// cannot reach by a link of its own: nobody is there.
+pub async fn clear_port(host: &Host, element: &Element, ip: IpAddr) -> Result<()> {
+    match route::lookup(&host.rtnl, ip).await? {
+        Some(entry) if entry.via.is_none() && !entry.destination.is_default() => Ok(()),
+        _ => nftables::delete(
+            &host.nft,
+            std::slice::from_ref(element),
+            &"nft delete element inet netup",
+        ),
+    }
 }

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::kernel::nftables::{self, Table};
 use crate::kernel::route::Entry;
 use crate::kernel::{address, link, netns, route, sysctl};
-use crate::plan::{Route, Side, Step};
+use crate::plan::{Route, Side, Step, Veth};
 use crate::request::Sysctl;
 
 impl Executor<'_> {
@@ -34,14 +34,10 @@ impl Executor<'_> {
             Step::AddBridge { name, .. } => {
                 Ok(link::by_name(&self.host.rtnl, name).await?.is_some())
             }
-            Step::AddVeth(veth) => {
-                let near = link::by_index(&self.host.rtnl, veth.host_index).await?;
-                let far = link::by_name(self.side(Side::Container)?, &veth.container).await?;
-                Ok(near.zip(far).is_some_and(|(near, far)| {
-                    near.name == veth.host.as_str()
-                        && near.peer == Some(far.index)
-                        && far.peer == Some(near.index)
-                }))
+            Step::AddVeth(veth) => self.veth_holds(veth).await,
+            Step::PinMac { name, mac } => {
+                let link = link::by_name(&self.host.rtnl, name).await?;
+                Ok(link.is_some_and(|link| link.mac == mac.octets()))
             }
             Step::SetUp { side, name, .. } => {
                 Ok(link::by_name(self.side(*side)?, name).await?.is_some_and(|link| link.up))
@@ -56,8 +52,9 @@ impl Executor<'_> {
                 let stored = |element| is_stored(&self.host.nft, element);
                 elements.iter().try_fold(true, |all, element| Ok(all && stored(element)?))
             }
-            // These leave nothing that could drift.
-            Step::RemoveRuleset
+            // These leave nothing that could drift, or nothing that is worth a look.
+            Step::Reflect { .. }
+            | Step::RemoveRuleset
             | Step::DeleteVeth(_)
             | Step::DeleteBridge(_)
             | Step::SetDown { .. }
@@ -67,7 +64,22 @@ impl Executor<'_> {
         }
     }
 
-    fn sysctl_holds(&self, side: Side, wanted: &Sysctl) -> Result<bool> {
+    async fn veth_holds(&self, veth: &Veth) -> Result<bool> {
+        let master = match &veth.bridge {
+            Some(bridge) => link::by_name(&self.host.rtnl, bridge).await?.map(|link| link.index),
+            None => None,
+        };
+        let near = link::by_index(&self.host.rtnl, veth.host_index).await?;
+        let far = link::by_name(self.side(Side::Container)?, &veth.container).await?;
+        Ok(near.zip(far).is_some_and(|(near, far)| {
+            near.name == veth.host.as_str()
+                && near.master == master
+                && near.peer == Some(far.index)
+                && far.peer == Some(near.index)
+        }))
+    }
+
+    pub(crate) fn sysctl_holds(&self, side: Side, wanted: &Sysctl) -> Result<bool> {
         let value = match (side, &self.container) {
             (Side::Container, Some(container)) => {
                 netns::visit(container.target.netns(), || sysctl::read(&wanted.key)).flatten()?
@@ -87,6 +99,7 @@ impl Executor<'_> {
             entry.destination == wanted.destination
                 && entry.link == Some(link.index)
                 && entry.via == wanted.via
+                && wanted.source.is_none_or(|source| entry.source == Some(source))
                 && wanted.metric.is_none_or(|metric| entry.metric == Some(metric))
         };
         if wanted.side == Side::Host {

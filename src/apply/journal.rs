@@ -2,7 +2,7 @@
 
 use crate::apply::Executor;
 use crate::error::Error;
-use crate::plan::{Planned, Step, UndoScope};
+use crate::plan::{Planned, Shared, Step, UndoScope};
 
 /// Inverses of the steps begun so far. Each is armed before its step runs, so that a step which
 /// fails half-way is undone too.
@@ -18,21 +18,22 @@ impl Journal {
         self.armed.extend(planned.undo.iter().rev().map(|step| (planned.scope, step.clone())));
     }
 
-    /// Takes everything back, last first. What fails is reported and does not stop the rest.
-    /// `shared` tells whether what all attachments share may be taken back too.
-    pub async fn unwind(self, executor: &mut Executor<'_>, shared: bool) -> Vec<Error> {
+    /// Whether anything is armed that others may have come to rely on.
+    pub fn touches_shared(&self) -> bool {
+        self.armed.iter().any(|(scope, _)| matches!(scope, UndoScope::FailureIfUnused(_)))
+    }
+
+    /// Takes everything back, last first, but for what others rely on. What fails is reported and
+    /// does not stop the rest.
+    pub async fn unwind(self, executor: &mut Executor<'_>, relied_on: &[Shared]) -> Vec<Error> {
+        let due = |scope: &UndoScope| match scope {
+            UndoScope::Attachment | UndoScope::Failure => true,
+            UndoScope::FailureIfUnused(shared) => !relied_on.contains(shared),
+        };
         let mut failures = Vec::new();
-        let due = |scope| shared || scope == UndoScope::Attachment;
-        for (_, step) in
-            self.armed.iter().rev().filter(|(scope, step)| due(*scope) || is_container_side(step))
-        {
+        for (_, step) in self.armed.iter().rev().filter(|(scope, _)| due(scope)) {
             failures.extend(executor.undo(step).await.err());
         }
         failures
     }
-}
-
-/// The container's loopback is nobody else's, so it goes back down in any case.
-fn is_container_side(step: &Step) -> bool {
-    matches!(step, Step::SetDown { side: crate::plan::Side::Container, .. })
 }

@@ -10,7 +10,7 @@ use crate::ident::IfName;
 use crate::kernel::rtnl::Rtnl;
 use crate::observe::observe;
 use crate::outcome::Attachment;
-use crate::plan::{self, Plan, Step, Wanted};
+use crate::plan::{self, Plan, Shared, Step, Wanted};
 use crate::request::{Request, Topology};
 use crate::reserve::{self, reserve};
 use crate::state::{BridgeRecord, Lock, Phase, Record};
@@ -38,11 +38,17 @@ pub async fn establish(
     }
 }
 
-/// The plan, with nothing reserved.
-pub async fn preview(host: &Host, request: &Request) -> Result<Plan> {
+/// The plan, with nothing reserved, as if `former` were gone already.
+pub async fn preview(host: &Host, request: &Request, former: Option<&Record>) -> Result<Plan> {
     let addresses = reserve::preview(host, &request.id, &request.network).await?;
     let container = Container::open(&request.target)?;
-    planned(host, &container.rtnl, request, &addresses).await
+    let wanted = wanted(request, &addresses);
+    let observed = observe(host, &container.rtnl, &request.target, &wanted).await?;
+    let observed = match former {
+        Some(former) => observed.without(&former.attachment),
+        None => observed,
+    };
+    plan::plan(&wanted, &observed)
 }
 
 async fn planned(
@@ -51,15 +57,19 @@ async fn planned(
     request: &Request,
     addresses: &[HostAddr],
 ) -> Result<Plan> {
-    let wanted = Wanted {
+    let wanted = wanted(request, addresses);
+    let observed = observe(host, container, &request.target, &wanted).await?;
+    plan::plan(&wanted, &observed)
+}
+
+fn wanted<'a>(request: &'a Request, addresses: &'a [HostAddr]) -> Wanted<'a> {
+    Wanted {
         id: &request.id,
         target: request.target.name(),
         netns_cookie: request.target.cookie(),
         network: &request.network,
         addresses,
-    };
-    let observed = observe(host, container, &request.target, &wanted).await?;
-    plan::plan(&wanted, &observed)
+    }
 }
 
 /// Writes the intent, applies the plan, verifies it and completes the record. On failure the
@@ -114,8 +124,17 @@ async fn roll_back(
     cause: Error,
 ) -> Error {
     let host = executor.host;
-    let alone = host.is_alone(&plan.attachment.id).unwrap_or(false);
-    let mut failures = journal.unwind(&mut executor, alone).await;
+    let mut failures = Vec::new();
+    let relied_on = match journal.touches_shared() {
+        true => host.relied_on(&plan.attachment.id),
+        false => Ok(Vec::new()),
+    };
+    // If that cannot be told, everything shared stays.
+    let relied_on = relied_on.unwrap_or_else(|e| {
+        failures.push(e);
+        Shared::ALL.to_vec()
+    });
+    failures.extend(journal.unwind(&mut executor, &relied_on).await);
     failures.extend(bridge.and_then(|bridge| bridge.leave(plan).err()));
     if failures.is_empty() {
         failures.extend(host.state.forget(&plan.attachment.id).err());

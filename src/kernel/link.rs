@@ -6,7 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
+    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
@@ -26,6 +27,8 @@ pub struct Link {
     pub kind: Option<String>,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Whether it has carrier.
+    pub carrier: bool,
     /// Its MTU in bytes.
     pub mtu: u32,
     /// Its hardware address.
@@ -81,6 +84,7 @@ fn facts(message: LinkMessage) -> Link {
         name: String::new(),
         kind: None,
         up: message.header.flags.contains(LinkFlags::Up),
+        carrier: message.header.flags.contains(LinkFlags::LowerUp),
         mtu: 0,
         mac: Vec::new(),
         peer: None,
@@ -172,6 +176,21 @@ pub async fn set_up(
         None => builder,
     };
     rtnl.change(RouteNetlinkMessage::SetLink(builder.build()), 0, operation).await
+}
+
+/// Sets a link's hardware address.
+pub async fn set_mac(rtnl: &Rtnl, index: u32, mac: Mac, operation: &impl Display) -> Result<()> {
+    let message = LinkUnspec::new_with_index(index).address(mac.octets().to_vec()).build();
+    rtnl.change(RouteNetlinkMessage::SetLink(message), 0, operation).await
+}
+
+/// Lets a bridge's port send a frame back where it came from (`IFLA_BRPORT_MODE`).
+pub async fn set_hairpin(rtnl: &Rtnl, index: u32, operation: &impl Display) -> Result<()> {
+    let message = LinkUnspec::new_with_index(index)
+        .set_port_kind(InfoPortKind::Bridge)
+        .set_port_data(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)]))
+        .build();
+    rtnl.change(RouteNetlinkMessage::SetLink(message), 0, operation).await
 }
 
 /// Sets a link down.

@@ -129,7 +129,8 @@ fn cookie_of(socket: &Socket) -> Result<u64> {
 pub fn adopt(number: i32) -> Result<OwnedFd> {
     let operation = || format!("use file descriptor {number}");
     if number < 0 {
-        return Err(Error::invalid(format!("file descriptor {number} is negative")));
+        return Err(Error::invalid(format!("file descriptor {number} is negative"))
+            .hint("give the number of an open descriptor"));
     }
     // SAFETY: if no such descriptor is open, the duplication fails with EBADF and nothing is kept.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::route::{
     RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
     RouteType,
@@ -28,6 +28,8 @@ pub struct Entry {
     pub local: bool,
     /// Whether it was learnt from a router advertisement.
     pub advertised: bool,
+    /// The source address that is preferred.
+    pub source: Option<IpAddr>,
     /// The metric.
     pub metric: Option<u32>,
     /// The MTU that the route itself sets, in bytes.
@@ -38,6 +40,17 @@ pub struct Entry {
 pub async fn add(rtnl: &Rtnl, index: u32, route: &Route, operation: &impl Display) -> Result<()> {
     let message = RouteNetlinkMessage::NewRoute(message(index, route));
     rtnl.change(message, NLM_F_CREATE | NLM_F_EXCL, operation).await
+}
+
+/// Adds a route, or puts it in the place of one to the same destination.
+pub async fn replace(
+    rtnl: &Rtnl,
+    index: u32,
+    route: &Route,
+    operation: &impl Display,
+) -> Result<()> {
+    let message = RouteNetlinkMessage::NewRoute(message(index, route));
+    rtnl.change(message, NLM_F_CREATE | NLM_F_REPLACE, operation).await
 }
 
 fn message(index: u32, route: &Route) -> RouteMessage {
@@ -123,6 +136,7 @@ fn entry(message: RouteMessage) -> Option<Entry> {
         link: None,
         local: message.header.kind == RouteType::Local,
         advertised: message.header.protocol == RouteProtocol::Ra,
+        source: None,
         metric: None,
         mtu: None,
     };
@@ -133,6 +147,7 @@ fn entry(message: RouteMessage) -> Option<Entry> {
                     Prefix::observed(ip_of(&ip)?, message.header.destination_prefix_length)?;
             }
             RouteAttribute::Gateway(ip) => entry.via = ip_of(&ip),
+            RouteAttribute::PrefSource(ip) => entry.source = ip_of(&ip),
             RouteAttribute::Oif(index) => entry.link = Some(index),
             RouteAttribute::Priority(metric) => entry.metric = Some(metric),
             RouteAttribute::Metrics(metrics) => entry.mtu = metrics.iter().find_map(mtu_of),

@@ -11,7 +11,10 @@ use crate::request::SysctlKey;
 pub fn read(key: &SysctlKey) -> Result<Option<String>> {
     match fs::read_to_string(path(key)) {
         Ok(value) => Ok(Some(value.trim_end().to_owned())),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        // A folder of parameters is not one itself.
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => {
+            Ok(None)
+        }
         Err(e) => Err(Error::io(format!("sysctl {key}"), &e)),
     }
 }

@@ -18,6 +18,12 @@ pub fn alias(name: &IfName) -> String {
     format!("netup bridge {name}")
 }
 
+/// What tells that a bridge of this name is one that netup made.
+pub fn label(name: &IfName) -> Label {
+    let identity = AttachmentId { container: ContainerId::of_bridge(), ifname: name.clone() };
+    Label { name: name.clone(), alias: alias(name), mac: identity.host_mac() }
+}
+
 /// The gateway on this bridge for an address, when the caller names none.
 pub fn gateway(
     name: &IfName,
@@ -52,26 +58,41 @@ pub fn shared(name: &IfName, attachment: &Attachment, observed: &Observed) -> Ve
     if known.is_none_or(|bridge| bridge.ours) {
         steps.extend(missing_gateways(name, attachment, known));
     }
+    steps.extend(known.and_then(|bridge| settle(name, bridge)));
     steps.extend(localnet(name, attachment, known));
     if known.is_none_or(|bridge| !bridge.in_ruleset) {
-        steps.push(elements(name));
+        steps.push(elements(name, observed.bridged_frames_filtered));
     }
     steps
 }
 
+/// What an existing bridge needs before a port joins: ours to be up, and one without ports to keep
+/// its hardware address, since neighbours know it by that. Neither is taken back: the first is as
+/// netup left it, and the second changes nothing that can be seen.
+fn settle(name: &IfName, bridge: &ObservedBridge) -> Option<Planned> {
+    match (bridge.ours, bridge.up, bridge.carrier) {
+        (true, false, _) => Some(up(name)),
+        (false, _, false) => Some(with_link(Step::PinMac { name: name.clone(), mac: bridge.mac })),
+        _ => None,
+    }
+}
+
+fn up(name: &IfName) -> Planned {
+    with_link(Step::SetUp { side: Side::Host, name: name.clone(), alias: Some(alias(name)) })
+}
+
 fn create(name: &IfName, attachment: &Attachment, observed: &Observed) -> Vec<Planned> {
-    let identity = AttachmentId { container: ContainerId::of_bridge(), ifname: name.clone() };
-    let mac = identity.host_mac();
+    let label = label(name);
+    let mac = label.mac;
     let bridge = Step::AddBridge { name: name.clone(), mac, mtu: attachment.mtu };
-    let delete = Step::DeleteBridge(Label { name: name.clone(), alias: alias(name), mac });
+    let delete = Step::DeleteBridge(label);
     let mut steps =
         vec![Planned { step: bridge, undo: vec![delete], scope: UndoScope::Attachment }];
     if observed.ipv6 {
         steps.push(with_link(link_sysctl(Side::Host, Family::V6, name, "accept_ra", "0")));
         steps.push(with_link(link_sysctl(Side::Host, Family::V6, name, "accept_dad", "0")));
     }
-    let up = Step::SetUp { side: Side::Host, name: name.clone(), alias: Some(alias(name)) };
-    steps.push(with_link(up));
+    steps.push(up(name));
     steps
 }
 
@@ -114,8 +135,9 @@ fn localnet(
     })
 }
 
-fn elements(name: &IfName) -> Planned {
-    let elements = vec![Element::Link(name.clone()), Element::Hairpin(name.clone())];
+fn elements(name: &IfName, filtered: bool) -> Planned {
+    let mut elements = vec![Element::Link(name.clone()), Element::Hairpin(name.clone())];
+    elements.extend(filtered.then(|| Element::Reflected(name.clone())));
     Planned {
         step: Step::AddElements(elements.clone()),
         undo: vec![Step::DeleteElements(elements)],
@@ -137,6 +159,12 @@ pub fn steps(bridge: &IfName, attachment: &Attachment, observed: &Observed) -> V
         )));
     }
     steps.push(attachment.host_up());
+    if observed.bridged_frames_filtered && !attachment.publish.is_empty() {
+        // A container's packet to its own published port is redirected while it is still a frame
+        // on the bridge (br_nf_pre_routing_finish, net/bridge/br_netfilter_hooks.c), so it must
+        // leave by the port that it came from.
+        steps.push(with_link(Step::Reflect { name: attachment.host_ifname.clone() }));
+    }
     steps.extend(container_link(attachment, observed, true));
     steps.extend(container_routes(attachment));
     steps

@@ -2,16 +2,19 @@
 
 use std::net::IpAddr;
 
+use crate::addr::Family;
 use crate::error::{Error, ErrorKind, Result};
 use crate::outcome::Attachment;
-use crate::plan::observed::{Observed, Reached, TakenPort};
-use crate::request::Topology;
+use crate::plan::observed::{ContainerRoute, Observed, Reached, TakenPort};
+use crate::plan::step::{Planned, Side, Step};
+use crate::request::{RouteRequest, Topology};
 
 /// Refuses an attachment that cannot come about beside what exists.
 pub fn check(attachment: &Attachment, observed: &Observed) -> Result<()> {
     links(attachment, observed)?;
     bridge(attachment, observed)?;
     gateways_apart(attachment)?;
+    next_hops(attachment)?;
     attachment
         .addresses
         .iter()
@@ -71,6 +74,24 @@ fn gateways_apart(attachment: &Attachment) -> Result<()> {
     }
 }
 
+/// A next hop must be a neighbour: on a bridge whoever is in the container's networks, routed
+/// only the gateways, since everybody else is behind the host.
+fn next_hops(attachment: &Attachment) -> Result<()> {
+    let own = |ip: IpAddr| attachment.addresses.iter().any(|address| address.ip() == ip);
+    let on_segment = |ip: IpAddr| attachment.addresses.iter().any(|a| a.prefix().contains(ip));
+    let neighbour = |ip: IpAddr| match &attachment.topology {
+        Topology::Routed => attachment.gateways.contains(&ip),
+        Topology::Bridge(_) => (on_segment(ip) || attachment.gateways.contains(&ip)) && !own(ip),
+    };
+    let via =
+        |route: &RouteRequest| route.via.filter(|via| !neighbour(*via)).map(|via| (*route, via));
+    match attachment.routes.iter().find_map(via) {
+        Some((route, via)) => Err(Error::invalid(format!("route {route}: {via} is no neighbour of the container"))
+            .hint("use a gateway of the container; another next hop needs --bridge and an address of the same network")),
+        None => Ok(()),
+    }
+}
+
 fn reached(ip: IpAddr, observed: &Observed) -> Option<&Reached> {
     observed.reached.iter().find(|reached| reached.ip == ip)
 }
@@ -106,7 +127,8 @@ fn gateway_free(gateway: IpAddr, attachment: &Attachment, observed: &Observed) -
         return Ok(());
     };
     let link = reached.link.as_deref();
-    if !reached.on_link() || is_bridge(link, attachment) {
+    // A link-local address means another neighbour on each link.
+    if !reached.on_link() || is_bridge(link, attachment) || is_link_local(gateway) {
         return Ok(());
     }
     let on = link.unwrap_or("another link");
@@ -117,9 +139,50 @@ fn gateway_free(gateway: IpAddr, attachment: &Attachment, observed: &Observed) -
     .hint("choose another gateway with --gateway, or a network that the host does not use"))
 }
 
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+/// Refuses routes that the container has already, for example by another interface.
+pub fn routes(steps: &[Planned], observed: &Observed) -> Result<()> {
+    let route = |planned: &Planned| match &planned.step {
+        Step::AddRoute(route) if route.side == Side::Container => Some(ContainerRoute {
+            destination: route.destination,
+            metric: route.metric.unwrap_or(default_metric(route.destination.family())),
+        }),
+        _ => None,
+    };
+    let taken =
+        steps.iter().filter_map(route).find(|route| observed.container_routes.contains(route));
+    let Some(taken) = taken else {
+        return Ok(());
+    };
+    let error = |what: String| Error::new(ErrorKind::RouteExists, what);
+    match taken.destination.is_default() {
+        true => Err(error(format!(
+            "the container already has an {} default route",
+            taken.destination.family()
+        ))
+        .hint("add --no-default-route")),
+        false => Err(error(format!("the container already has a route to {}", taken.destination))
+            .hint("choose another network, or give the route another metric")),
+    }
+}
+
+fn default_metric(family: Family) -> u32 {
+    match family {
+        Family::V4 => 0,
+        Family::V6 => 1024,
+    }
+}
+
 fn sysctls(attachment: &Attachment, observed: &Observed) -> Result<()> {
-    let missing =
-        attachment.sysctls.iter().find(|s| !observed.container_sysctls.contains_key(&s.key));
+    let missing = attachment.sysctls.iter().find(|s| {
+        !s.key.is_of_link(&attachment.id.ifname) && !observed.container_sysctls.contains_key(&s.key)
+    });
     match missing {
         Some(sysctl) => {
             Err(Error::invalid(format!("sysctl {} does not exist in the container", sysctl.key))
@@ -138,5 +201,5 @@ pub fn port_taken(taken: &TakenPort) -> Error {
     let address = taken.port.host_ip.map_or(String::new(), |ip| format!("{ip} "));
     let port = format!("{address}port {}/{}", taken.port.host_port, taken.port.protocol);
     Error::new(ErrorKind::PortInUse, format!("{port} of the host is taken by {}", taken.by))
-        .hint("publish on another port, or on one address of the host")
+        .hint("publish on another port of the host")
 }

@@ -4,7 +4,7 @@ use crate::addr::{Family, HostAddr};
 use crate::outcome::Attachment;
 use crate::plan::link_sysctl;
 use crate::plan::observed::{ForwardingOff, Observed};
-use crate::plan::step::{FlowKey, Planned, Side, Step, UndoScope};
+use crate::plan::step::{FlowKey, Planned, Shared, Side, Step, UndoScope};
 use crate::publish::{Protocol, Publish};
 use crate::request::{Sysctl, SysctlKey, Topology};
 use crate::ruleset::{Element, PublishedPort};
@@ -14,7 +14,7 @@ use crate::ruleset::{Element, PublishedPort};
 pub fn foundation(attachment: &Attachment, observed: &Observed) -> Vec<Planned> {
     let mut steps = Vec::new();
     if !observed.ruleset {
-        steps.push(shared(Step::InstallRuleset, vec![Step::RemoveRuleset]));
+        steps.push(shared(Shared::Rules, Step::InstallRuleset, vec![Step::RemoveRuleset]));
     }
     for (family, off) in &observed.forwarding_off {
         if attachment.has(*family) {
@@ -24,8 +24,8 @@ pub fn foundation(attachment: &Attachment, observed: &Observed) -> Vec<Planned> 
     steps
 }
 
-fn shared(step: Step, undo: Vec<Step>) -> Planned {
-    Planned { step, undo, scope: UndoScope::FailureOnly }
+fn shared(what: Shared, step: Step, undo: Vec<Step>) -> Planned {
+    Planned { step, undo, scope: UndoScope::FailureIfUnused(what) }
 }
 
 fn forwarding(family: Family, off: &ForwardingOff) -> Vec<Planned> {
@@ -35,7 +35,7 @@ fn forwarding(family: Family, off: &ForwardingOff) -> Vec<Planned> {
         .iter()
         .map(|link| {
             let accept = |value| link_sysctl(Side::Host, Family::V6, link, "accept_ra", value);
-            shared(accept("2"), vec![accept("1")])
+            shared(Shared::Forwarding(family), accept("2"), vec![accept("1")])
         })
         .collect();
     let key = match family {
@@ -44,7 +44,7 @@ fn forwarding(family: Family, off: &ForwardingOff) -> Vec<Planned> {
     };
     let mut undo = vec![host(SysctlKey::known(key), "0")];
     undo.extend(off.restore.iter().map(|sysctl| host(sysctl.key.clone(), &sysctl.value)));
-    steps.push(shared(host(SysctlKey::known(key), "1"), undo));
+    steps.push(shared(Shared::Forwarding(family), host(SysctlKey::known(key), "1"), undo));
     steps
 }
 

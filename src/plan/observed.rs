@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{Family, HostAddr, Prefix};
-use crate::ident::IfName;
+use crate::ident::{IfName, Mac};
+use crate::outcome::Attachment;
+use crate::plan::nat::published;
 use crate::request::{Sysctl, SysctlKey};
 use crate::ruleset::PublishedPort;
 
@@ -31,6 +33,10 @@ pub struct Observed {
     pub loopback_up: bool,
     /// Whether IPv6 is switched off for new links in the container.
     pub container_ipv6_disabled: bool,
+    /// Routes that the container has already.
+    pub container_routes: Vec<ContainerRoute>,
+    /// Whether frames that are bridged pass the host's rules (`br_netfilter`).
+    pub bridged_frames_filtered: bool,
     /// The link that has the bridge's name.
     pub bridge: Option<ObservedBridge>,
     /// How the host reaches each address and gateway of the request.
@@ -39,6 +45,23 @@ pub struct Observed {
     pub taken_ports: Vec<TakenPort>,
     /// The present values of the kernel parameters of the request, in the container.
     pub container_sysctls: BTreeMap<SysctlKey, String>,
+}
+
+impl Observed {
+    /// The world as it would be without this attachment, so far as it was observed: what will be
+    /// there once the attachment that is to be replaced is gone.
+    #[must_use]
+    pub fn without(mut self, former: &Attachment) -> Self {
+        let name = |observed: &str| observed == former.host_ifname.as_str();
+        self.host_link_exists = false;
+        self.container_link_exists = false;
+        self.container_routes.clear();
+        self.reached.retain(|reached| !reached.link.as_deref().is_some_and(name));
+        let ports = published(&former.publish, &former.addresses);
+        let key = |port: &PublishedPort| (port.host_ip, port.protocol, port.host_port);
+        self.taken_ports.retain(|taken| !ports.iter().any(|port| key(port) == key(&taken.port)));
+        self
+    }
 }
 
 /// What switching forwarding on changes besides, and what must be seen to first.
@@ -52,6 +75,16 @@ pub struct ForwardingOff {
     pub advertised_links: Vec<IfName>,
 }
 
+/// What the kernel tells routes of one container apart by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerRoute {
+    /// Where to.
+    pub destination: Prefix,
+    /// The metric; 0 is IPv4's default, 1024 IPv6's.
+    pub metric: u32,
+}
+
 /// A link that has the name of the wanted bridge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +95,10 @@ pub struct ObservedBridge {
     pub ours: bool,
     /// Whether it is up.
     pub up: bool,
+    /// Its hardware address.
+    pub mac: Mac,
+    /// Whether any of its ports is in use. Without one, the next port decides its address.
+    pub carrier: bool,
     /// Its MTU in bytes.
     pub mtu: u32,
     /// Its addresses.

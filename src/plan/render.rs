@@ -1,6 +1,11 @@
 //! Steps as the commands that would do the same: for `--dry-run`, the log, errors and the golden
-//! tests. What is printed can be pasted.
+//! tests. What is printed can be pasted: every word is quoted where a shell would read it
+//! otherwise.
 
+use std::fmt::Display;
+
+use crate::addr::{Family, HostAddr};
+use crate::ident::IfName;
 use crate::plan::step::{FlowKey, Route, Side, Step, Veth};
 use crate::ruleset::{self, Element};
 use crate::target::TargetName;
@@ -10,40 +15,99 @@ use crate::target::TargetName;
 /// A command that fits on one line is one; the static rules are a here-document.
 #[must_use]
 pub fn lines(step: &Step, target: &TargetName) -> Vec<String> {
-    let on = |side: Side, command: String| match side {
-        Side::Host => command,
-        Side::Container => format!("{} {command}", target.enter_command()),
-    };
     match step {
         Step::InstallRuleset => install(),
-        Step::RemoveRuleset => vec![format!("nft delete table inet {}", ruleset::TABLE)],
-        Step::WriteSysctl { side, sysctl } => {
-            vec![on(*side, format!("sysctl -qw {}={}", sysctl.key, quoted(&sysctl.value)))]
-        }
-        Step::AddBridge { name, mac, mtu } => {
-            vec![format!("ip link add {name} address {mac}{} type bridge", mtu_words(*mtu))]
-        }
-        Step::AddVeth(veth) => vec![add_veth(veth, target)],
-        Step::DeleteVeth(label) | Step::DeleteBridge(label) => {
-            vec![format!("ip link delete {}", label.name)]
-        }
-        Step::SetUp { side, name, alias } => {
-            let alias =
-                alias.as_ref().map_or(String::new(), |alias| format!(" alias {}", quoted(alias)));
-            vec![on(*side, format!("ip link set {name} up{alias}"))]
-        }
-        Step::SetDown { side, name } => vec![on(*side, format!("ip link set {name} down"))],
-        Step::AddAddress { side, name, address, connected } => {
-            vec![on(*side, add_address(&name.to_string(), *address, *connected))]
-        }
-        Step::DeleteAddress { side, name, address } => {
-            vec![on(*side, format!("ip address delete {address} dev {name}"))]
-        }
-        Step::AddRoute(route) => vec![on(route.side, add_route(route))],
+        Step::FlushFlows(flows) => flows.iter().map(flush).collect(),
         Step::AddElements(elements) => element_lines("add", elements),
         Step::DeleteElements(elements) => element_lines("delete", elements),
-        Step::FlushFlows(flows) => flows.iter().map(flush).collect(),
+        step => vec![command(step, target).line()],
     }
+}
+
+fn command(step: &Step, target: &TargetName) -> Words {
+    let link = |verb: &str, name: &IfName| Words::of("ip link").arg(verb).arg(name);
+    match step {
+        Step::RemoveRuleset => Words::of("nft delete table inet").arg(ruleset::TABLE),
+        Step::WriteSysctl { side, sysctl } => {
+            Words::on(*side, target).all("sysctl -qw").arg(sysctl)
+        }
+        Step::AddBridge { name, mac, mtu } => link("add", name)
+            .pair("address", Some(mac))
+            .pair("mtu", mtu.as_ref())
+            .all("type bridge"),
+        Step::AddVeth(veth) => add_veth(veth, target),
+        Step::DeleteVeth(label) | Step::DeleteBridge(label) => link("delete", &label.name),
+        Step::SetUp { side, name, alias } => Words::on(*side, target)
+            .all("ip link set")
+            .arg(name)
+            .arg("up")
+            .pair("alias", alias.as_ref()),
+        Step::SetDown { side, name } => {
+            Words::on(*side, target).all("ip link set").arg(name).arg("down")
+        }
+        Step::PinMac { name, mac } => link("set", name).pair("address", Some(mac)),
+        Step::Reflect { name } => link("set", name).all("type bridge_slave hairpin on"),
+        Step::AddAddress { side, name, address, connected } => {
+            add_address(Words::on(*side, target), name, *address, *connected)
+        }
+        Step::DeleteAddress { side, name, address } => {
+            Words::on(*side, target).all("ip address delete").arg(address).pair("dev", Some(name))
+        }
+        Step::AddRoute(route) => add_route(Words::on(route.side, target), route),
+        Step::InstallRuleset
+        | Step::FlushFlows(_)
+        | Step::AddElements(_)
+        | Step::DeleteElements(_) => Words::default(),
+    }
+}
+
+/// The words of a command.
+#[derive(Default)]
+struct Words(Vec<String>);
+
+impl Words {
+    fn of(words: &str) -> Self {
+        Self::default().all(words)
+    }
+
+    /// What comes before a command on this side.
+    fn on(side: Side, target: &TargetName) -> Self {
+        match side {
+            Side::Host => Self::default(),
+            Side::Container => Self(target.enter_command()),
+        }
+    }
+
+    /// Several words of our own.
+    fn all(mut self, words: &str) -> Self {
+        self.0.extend(words.split(' ').map(str::to_owned));
+        self
+    }
+
+    /// One word of the caller's.
+    fn arg(mut self, word: impl Display) -> Self {
+        self.0.push(word.to_string());
+        self
+    }
+
+    fn pair(self, key: &str, value: Option<impl Display>) -> Self {
+        match value {
+            Some(value) => self.arg(key).arg(value),
+            None => self,
+        }
+    }
+
+    fn line(self) -> String {
+        self.0.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-:/@,+=%".contains(c);
+    if word.chars().all(plain) && !word.is_empty() {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 fn install() -> Vec<String> {
@@ -52,77 +116,64 @@ fn install() -> Vec<String> {
     std::iter::once(open).chain(text).chain(["EOF".to_owned()]).collect()
 }
 
-fn add_veth(veth: &Veth, target: &TargetName) -> String {
+fn add_veth(veth: &Veth, target: &TargetName) -> Words {
     let Veth { host, host_index, host_mac, container, container_mac, mtu, bridge } = veth;
-    let mtu = mtu_words(*mtu);
-    let master = bridge.as_ref().map_or(String::new(), |bridge| format!(" master {bridge}"));
-    format!(
-        "ip link add {host} index {host_index} address {host_mac}{mtu}{master} type veth peer name {container} \
-         address {container_mac}{mtu} netns {}",
-        target.ip_argument()
-    )
+    let near = Words::of("ip link add").arg(host).pair("index", Some(host_index));
+    near.pair("address", Some(host_mac))
+        .pair("mtu", mtu.as_ref())
+        .pair("master", bridge.as_ref())
+        .all("type veth peer name")
+        .arg(container)
+        .pair("address", Some(container_mac))
+        .pair("mtu", mtu.as_ref())
+        .pair("netns", Some(target.ip_argument()))
 }
 
-fn mtu_words(mtu: Option<u32>) -> String {
-    mtu.map_or(String::new(), |mtu| format!(" mtu {mtu}"))
+fn add_address(on: Words, name: &IfName, address: HostAddr, connected: bool) -> Words {
+    let v6 = address.family() == Family::V6;
+    let words = on.all("ip address add").arg(address);
+    let words = match !v6 && address.prefix().length() <= 30 {
+        true => words.all("broadcast +"),
+        false => words,
+    };
+    let words = words.pair("dev", Some(name));
+    let words = if v6 { words.arg("nodad") } else { words };
+    if connected { words } else { words.arg("noprefixroute") }
 }
 
-fn add_address(name: &str, address: crate::addr::HostAddr, connected: bool) -> String {
-    let family = address.family();
-    let mut line = format!("ip address add {address}");
-    let has_broadcast = family == crate::addr::Family::V4 && address.prefix().length() <= 30;
-    line += if has_broadcast { " broadcast +" } else { "" };
-    line += &format!(" dev {name}");
-    line += if family == crate::addr::Family::V6 { " nodad" } else { "" };
-    line + if connected { "" } else { " noprefixroute" }
-}
-
-fn add_route(route: &Route) -> String {
+fn add_route(on: Words, route: &Route) -> Words {
     let Route { name, destination, via, source, metric, .. } = route;
-    let family = match destination.family() {
-        crate::addr::Family::V4 => "ip",
-        crate::addr::Family::V6 => "ip -6",
+    let words = match destination.family() {
+        Family::V4 => on.all("ip route add"),
+        Family::V6 => on.all("ip -6 route add"),
     };
-    let destination = match destination.is_default() {
-        true => "default".to_owned(),
+    let words = match destination.is_default() {
+        true => words.arg("default"),
         false if destination.length() == destination.family().bits() => {
-            destination.network().to_string()
+            words.arg(destination.network())
         }
-        false => destination.to_string(),
+        false => words.arg(destination),
     };
-    let mut line = format!("{family} route add {destination}");
-    line += &via.map_or(String::new(), |via| format!(" via {via}"));
-    line += &format!(" dev {name} proto static");
-    line += if via.is_none() { " scope link" } else { "" };
-    line += &source.map_or(String::new(), |source| format!(" src {source}"));
-    line + &metric.map_or(String::new(), |metric| format!(" metric {metric}"))
+    let words = words.pair("via", via.as_ref()).pair("dev", Some(name)).all("proto static");
+    let words = if via.is_none() { words.all("scope link") } else { words };
+    words.pair("src", source.as_ref()).pair("metric", metric.as_ref())
 }
 
 /// One line per set, as nft takes several elements of one set at a time.
 fn element_lines(verb: &str, elements: &[Element]) -> Vec<String> {
-    elements
-        .chunk_by(|a, b| a.set() == b.set())
-        .map(|group| {
-            let list: Vec<String> = group.iter().map(ToString::to_string).collect();
-            let set = group[0].set();
-            format!("nft {verb} element inet {} {set} '{{ {} }}'", ruleset::TABLE, list.join(", "))
-        })
-        .collect()
+    let line = |group: &[Element]| {
+        let list: Vec<String> = group.iter().map(ToString::to_string).collect();
+        let words = Words::of("nft").arg(verb).all("element inet").arg(ruleset::TABLE);
+        words.arg(group[0].set()).arg(format!("{{ {} }}", list.join(", "))).line()
+    };
+    elements.chunk_by(|a, b| a.set() == b.set()).map(line).collect()
 }
 
 fn flush(flow: &FlowKey) -> String {
-    let FlowKey { protocol, host_port, ip, .. } = flow;
+    let FlowKey { protocol, host_port, host_ip, ip } = flow;
     let family = if ip.is_ipv4() { "ipv4" } else { "ipv6" };
+    let words = Words::of("conntrack -D -f").arg(family).pair("-p", Some(protocol));
+    let words = words.pair("--orig-dst", host_ip.as_ref()).pair("--orig-port-dst", Some(host_port));
     // conntrack(8) fails when there is nothing to delete.
-    format!(
-        "conntrack -D -f {family} -p {protocol} --orig-port-dst {host_port} 2>/dev/null || true"
-    )
-}
-
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-:/@,+".contains(c);
-    if text.chars().all(plain) && !text.is_empty() {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
+    format!("{} 2>/dev/null || true", words.line())
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::addr::{HostAddr, Prefix};
+use crate::addr::{Family, HostAddr, Prefix};
 use crate::ident::{IfName, Mac};
 use crate::publish::Protocol;
 use crate::request::Sysctl;
@@ -59,6 +59,18 @@ pub enum Step {
         name: IfName,
         /// The label that `ip link` shows.
         alias: Option<String>,
+    },
+    /// Fix a bridge's hardware address to what it is, so that it does not follow its ports.
+    PinMac {
+        /// The bridge.
+        name: IfName,
+        /// Its address.
+        mac: Mac,
+    },
+    /// Let a port of a bridge send a frame back where it came from.
+    Reflect {
+        /// The port.
+        name: IfName,
     },
     /// Set a link down.
     SetDown {
@@ -165,9 +177,25 @@ pub struct FlowKey {
 pub enum UndoScope {
     /// With the attachment: on failure, on `down`, after a crash.
     Attachment,
-    /// Only when the attachment fails to come about. It is shared (forwarding, the static rules)
-    /// or belongs to the container (loopback), so `down` leaves it.
-    FailureOnly,
+    /// Only when the attachment fails to come about: it is the container's, and `down` leaves it.
+    Failure,
+    /// Only when the attachment fails to come about, and nobody else relies on it by then.
+    FailureIfUnused(Shared),
+}
+
+impl Shared {
+    /// All of it.
+    pub const ALL: [Self; 3] =
+        [Self::Rules, Self::Forwarding(Family::V4), Self::Forwarding(Family::V6)];
+}
+
+/// What attachments have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shared {
+    /// The static rules.
+    Rules,
+    /// Forwarding in one family.
+    Forwarding(Family),
 }
 
 /// A step with its inverse, fixed at plan time, when it is known what was there before.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::{AttachmentId, IfName};
 use crate::plan::Step;
-use crate::state::{State, absent_ok, failed, make_folder, write_whole};
+use crate::state::{State, absent_ok, failed, make_folder};
 
 /// What was done to a bridge. Its absence means nothing was.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ impl State {
         };
         let text = serde_json::to_vec(record)
             .map_err(|e| Error::new(ErrorKind::State, format!("encode {}: {e}", path.display())))?;
-        write_whole(&path, &text)
+        self.write_whole(&path, &text)
     }
 
     /// Notes that an attachment is on the bridge.

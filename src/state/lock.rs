@@ -6,7 +6,9 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::hash::Hasher;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -25,10 +27,8 @@ pub struct Lock {
     offset: i64,
 }
 
-/// How long to wait for somebody else.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long to wait between two looks.
-const PAUSE: Duration = Duration::from_micros(100);
+/// How long to wait for others. Each needs a millisecond, unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Each kind of lock has a range of its own; within it the offset is a hash. Two names with one
 /// hash merely wait for each other.
@@ -68,15 +68,10 @@ impl State {
     }
 
     fn lock(&self, kind: u64, hash: u64, how: libc::c_int) -> Result<Lock> {
-        let started = Instant::now();
         loop {
             let lock = self.unlocked(kind, hash)?;
-            while !lock.try_take(how)? {
-                // Holders need a millisecond. One that hangs must not hang everybody else.
-                if started.elapsed() > PATIENCE {
-                    return Err(busy());
-                }
-                std::thread::sleep(PAUSE);
+            if !lock.try_take(how)? {
+                lock.wait(how)?;
             }
             // The last one out may have removed the folder between our open and our lock.
             if lock.is_current(&self.path("lock")) {
@@ -108,6 +103,22 @@ impl Lock {
         self.try_take(libc::F_WRLCK)
     }
 
+    /// Waits in the kernel, which serves those who wait in turn. It knows no deadline for this, so
+    /// a thread waits; the lock that it gets is the open file's, and so ours.
+    fn wait(&self, how: libc::c_int) -> Result<()> {
+        let file = self.file.try_clone().map_err(|e| Error::io("duplicate a lock", &e))?;
+        let range = self.range(how);
+        let (done, outcome) = mpsc::channel();
+        thread::spawn(move || {
+            // Nobody listens any more once the patience is at its end.
+            done.send(take_in_turn(&file, &range)).is_ok()
+        });
+        match outcome.recv_timeout(PATIENCE) {
+            Ok(taken) => taken.map_err(refused),
+            Err(_) => Err(busy()),
+        }
+    }
+
     fn is_current(&self, path: &Path) -> bool {
         let same = |a: &Metadata, b: &Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
         matches!((self.file.metadata(), fs::metadata(path)), (Ok(ours), Ok(there)) if same(&ours, &there))
@@ -117,7 +128,7 @@ impl Lock {
         match fcntl(&self.file, FcntlArg::F_OFD_SETLK(&self.range(how))) {
             Ok(_) => Ok(true),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
-            Err(errno) => Err(Error::kernel("lock the state folder", errno as i32, None)),
+            Err(errno) => Err(refused(errno)),
         }
     }
 
@@ -130,6 +141,19 @@ impl Lock {
             l_pid: 0,
         }
     }
+}
+
+fn take_in_turn(file: &File, range: &libc::flock) -> Result<(), Errno> {
+    loop {
+        match fcntl(file, FcntlArg::F_OFD_SETLKW(range)) {
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
+fn refused(errno: Errno) -> Error {
+    Error::kernel("lock the state folder", errno as i32, None)
 }
 
 fn busy() -> Error {

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use crate::addr::{HostAddr, Prefix};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::AttachmentId;
-use crate::state::{Claim, State, failed, write_whole};
+use crate::state::{Claim, State, failed};
 
 /// Bytes of one entry.
 const ENTRY: u64 = 8;
@@ -33,7 +33,7 @@ impl State {
         reserved: &[IpAddr],
     ) -> Result<HostAddr> {
         let _lock = self.lock_pool(prefix)?;
-        let mut pool = Pool::open(self.pool_path(prefix), prefix)?;
+        let mut pool = Pool::open(self, prefix)?;
         if let Some(address) = self.take_from(&mut pool, id, reserved)? {
             return Ok(address);
         }
@@ -61,7 +61,7 @@ impl State {
 
     fn take_from(
         &self,
-        pool: &mut Pool,
+        pool: &mut Pool<'_>,
         id: &AttachmentId,
         reserved: &[IpAddr],
     ) -> Result<Option<HostAddr>> {
@@ -84,7 +84,7 @@ impl State {
             return Ok(());
         };
         let _lock = self.lock_pool(prefix)?;
-        Pool::open(path, prefix)?.push(offset)
+        Pool::open(self, prefix)?.push(offset)
     }
 
     fn pool_path(&self, prefix: Prefix) -> PathBuf {
@@ -131,14 +131,16 @@ impl Entries {
 }
 
 /// A pool file, open and locked.
-struct Pool {
+struct Pool<'a> {
+    state: &'a State,
     path: PathBuf,
     file: File,
     prefix: Prefix,
 }
 
-impl Pool {
-    fn open(path: PathBuf, prefix: Prefix) -> Result<Self> {
+impl<'a> Pool<'a> {
+    fn open(state: &'a State, prefix: Prefix) -> Result<Self> {
+        let path = state.pool_path(prefix);
         let open = || {
             OpenOptions::new()
                 .read(true)
@@ -149,7 +151,7 @@ impl Pool {
                 .open(&path)
         };
         let file = open().map_err(|e| failed("open", &path, &e))?;
-        let pool = Self { path, file, prefix };
+        let pool = Self { state, path, file, prefix };
         // Empty, or cut short by a full disk: begin anew. The claims keep what is taken.
         match pool.length()? < HEAD {
             true => pool.rewrite(&Entries::new(prefix)),
@@ -193,7 +195,7 @@ impl Pool {
     }
 
     fn replace(&mut self, entries: &Entries) -> Result<()> {
-        write_whole(&self.path, &entries.bytes())?;
+        self.state.write_whole(&self.path, &entries.bytes())?;
         self.file = OpenOptions::new()
             .read(true)
             .write(true)

@@ -12,7 +12,7 @@ use crate::ident::{AttachmentId, ContainerId, IfName};
 use crate::outcome::Attachment;
 use crate::plan::Step;
 use crate::request::Network;
-use crate::state::{State, absent_ok, failed, make_folder, names_in, write_whole};
+use crate::state::{State, absent_ok, failed, make_folder, names_in};
 
 /// The layout of the file. A release that changes it reads the older ones too.
 const VERSION: u32 = 1;
@@ -99,12 +99,12 @@ impl State {
             Error::new(ErrorKind::State, format!("encode record {}: {e}", record.id()))
         })?;
         let path = self.record_path(record.id());
-        match write_whole(&path, &text) {
+        match self.write_whole(&path, &text) {
             Ok(()) => Ok(()),
             // The folder goes with the container's last record, perhaps just now.
             Err(_) => {
                 make_folder(&self.container_folder(&record.id().container))?;
-                write_whole(&path, &text)
+                self.write_whole(&path, &text)
             }
         }
     }

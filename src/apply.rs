@@ -73,7 +73,9 @@ impl<'a> Executor<'a> {
         match step {
             Step::InstallRuleset => nft::load(ruleset::TEXT),
             Step::RemoveRuleset => nftables::remove_table(&self.host.nft),
-            Step::WriteSysctl { side, sysctl } => self.write_sysctl(*side, sysctl),
+            Step::WriteSysctls { side, sysctls } => {
+                self.on_side(*side, || sysctls.iter().try_for_each(write_sysctl))
+            }
             Step::AddBridge { name, mac, mtu } => {
                 link::add_bridge(&self.host.rtnl, name, *mac, *mtu, &shown).await
             }
@@ -224,27 +226,35 @@ impl<'a> Executor<'a> {
         }
     }
 
-    /// The kernel may refuse a value that it holds already, as it does with ids that the user
-    /// namespace has no names for. What holds need not be written.
-    fn write_sysctl(&self, side: Side, sysctl: &Sysctl) -> Result<()> {
-        match self.force_sysctl(side, sysctl) {
-            Err(refusal) => match self.sysctl_holds(side, sysctl) {
-                Ok(true) => Ok(()),
-                _ => Err(refusal),
-            },
-            done => done,
+    /// Does something on a thread of this side.
+    pub(crate) fn on_side<T: Send>(
+        &self,
+        side: Side,
+        work: impl FnOnce() -> Result<T> + Send,
+    ) -> Result<T> {
+        match (side, &self.container) {
+            (Side::Host, _) => work(),
+            (Side::Container, Some(container)) => {
+                netns::visit(container.target.netns(), work).flatten()
+            }
+            (Side::Container, None) => Err(self.unreachable()),
         }
     }
 
-    fn force_sysctl(&self, side: Side, sysctl: &Sysctl) -> Result<()> {
-        let Sysctl { key, value } = sysctl;
-        match (side, &self.container) {
-            (Side::Host, _) => sysctl::write(key, value),
-            (Side::Container, Some(container)) => {
-                netns::visit(container.target.netns(), || sysctl::write(key, value)).flatten()
-            }
-            (Side::Container, None) => self.side(side).map(drop),
-        }
+    fn unreachable(&self) -> Error {
+        Error::kernel(format!("enter {}", self.name), libc::ENOENT, None)
+    }
+}
+
+/// The kernel may refuse a value that it holds already, as it does with ids that the user
+/// namespace has no names for. What holds need not be written.
+fn write_sysctl(wanted: &Sysctl) -> Result<()> {
+    match sysctl::write(&wanted.key, &wanted.value) {
+        Err(refusal) => match sysctl::holds(wanted) {
+            Ok(true) => Ok(()),
+            _ => Err(refusal),
+        },
+        done => done,
     }
 }
 

@@ -103,9 +103,9 @@ fn forwarding(attachment: &Attachment) -> Vec<Step> {
     let has = |family| attachment.addresses.iter().any(|address| address.family() == family);
     let switches =
         [(Family::V4, "net/ipv4/ip_forward"), (Family::V6, "net/ipv6/conf/all/forwarding")];
-    let on = |key| Step::WriteSysctl {
+    let on = |key| Step::WriteSysctls {
         side: Side::Host,
-        sysctl: Sysctl { key: SysctlKey::known(key), value: "1".to_owned() },
+        sysctls: vec![Sysctl { key: SysctlKey::known(key), value: "1".to_owned() }],
     };
     switches.into_iter().filter(|(family, _)| has(*family)).map(|(_, key)| on(key)).collect()
 }

@@ -186,7 +186,7 @@ pub async fn take_down(host: &Host, record: &Record) -> Result<()> {
 
 /// The container's namespace, where something must be put back inside it and it still exists.
 fn container_of(record: &Record) -> Option<Target> {
-    let inside = |step: &Step| matches!(step, Step::WriteSysctl { side: Side::Container, .. });
+    let inside = |step: &Step| matches!(step, Step::WriteSysctls { side: Side::Container, .. });
     if !record.undo.iter().any(inside) {
         return None;
     }

@@ -221,9 +221,12 @@ fn with_link(step: Step) -> Planned {
     Planned { step, undo: Vec::new(), scope: UndoScope::Attachment }
 }
 
-fn link_sysctl(side: Side, family: Family, link: &IfName, name: &str, value: &str) -> Step {
-    let key = SysctlKey::of_link(family, link.as_str(), name);
-    Step::WriteSysctl { side, sysctl: Sysctl { key, value: value.to_owned() } }
+fn link_sysctl(family: Family, link: &IfName, name: &str, value: &str) -> Sysctl {
+    Sysctl { key: SysctlKey::of_link(family, link.as_str(), name), value: value.to_owned() }
+}
+
+fn write(side: Side, sysctl: Sysctl) -> Step {
+    Step::WriteSysctls { side, sysctls: vec![sysctl] }
 }
 
 /// The container's interface: up, addressed, with its loopback. `connected` tells whether the
@@ -232,16 +235,9 @@ fn container_link(attachment: &Attachment, observed: &Observed, connected: bool)
     let name = &attachment.id.ifname;
     let side = Side::Container;
     let mut steps = Vec::new();
-    if attachment.has(Family::V6) {
-        if observed.container_ipv6_disabled {
-            steps.push(with_link(link_sysctl(side, Family::V6, name, "disable_ipv6", "0")));
-        }
-        // Its routes are known; another container on the segment must not add to them.
-        if observed.bridge.as_ref().is_none_or(|bridge| bridge.ours) {
-            steps.push(with_link(link_sysctl(side, Family::V6, name, "accept_ra", "0")));
-        }
-        // The link-local address too is usable at once.
-        steps.push(with_link(link_sysctl(side, Family::V6, name, "accept_dad", "0")));
+    let sysctls = container_link_sysctls(attachment, observed);
+    if !sysctls.is_empty() {
+        steps.push(with_link(Step::WriteSysctls { side, sysctls }));
     }
     steps.push(with_link(Step::SetUp { side, name: name.clone(), alias: None }));
     for address in &attachment.addresses {
@@ -256,6 +252,25 @@ fn container_link(attachment: &Attachment, observed: &Observed, connected: bool)
         steps.push(Planned { step, undo, scope: UndoScope::Failure });
     }
     steps
+}
+
+/// What an IPv6 interface must be told before it is set up.
+fn container_link_sysctls(attachment: &Attachment, observed: &Observed) -> Vec<Sysctl> {
+    let mut sysctls = Vec::new();
+    if !attachment.has(Family::V6) {
+        return sysctls;
+    }
+    let set = |name, value| link_sysctl(Family::V6, &attachment.id.ifname, name, value);
+    if observed.container_ipv6_disabled {
+        sysctls.push(set("disable_ipv6", "0"));
+    }
+    // Its routes are known; another container on the segment must not add to them.
+    if observed.bridge.as_ref().is_none_or(|bridge| bridge.ours) {
+        sysctls.push(set("accept_ra", "0"));
+    }
+    // The link-local address too is usable at once.
+    sysctls.push(set("accept_dad", "0"));
+    sysctls
 }
 
 /// Default routes and the further routes of the request.
@@ -287,7 +302,7 @@ fn container_route(attachment: &Attachment, route: RouteRequest) -> Planned {
 /// The requested kernel parameters. They belong to the namespace, so the former value is written
 /// back, except those of the link itself, which go with it.
 fn sysctls(attachment: &Attachment, observed: &Observed) -> Vec<Planned> {
-    let write = |sysctl| Step::WriteSysctl { side: Side::Container, sysctl };
+    let write = |sysctl| write(Side::Container, sysctl);
     let planned = |sysctl: &Sysctl| {
         if sysctl.key.is_of_link(&attachment.id.ifname) {
             return with_link(write(sysctl.clone()));

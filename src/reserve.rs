@@ -11,9 +11,8 @@ use crate::host::Host;
 use crate::ident::AttachmentId;
 use crate::kernel::{address, link, nftables};
 use crate::outcome::State as Standing;
-use crate::plan;
 use crate::request::{AddressRequest, Network, Topology};
-use crate::ruleset::{Element, address_of_data};
+use crate::ruleset::{Element, PublishedPort, address_of_data};
 use crate::state::Claim;
 use crate::unrecorded;
 
@@ -80,22 +79,23 @@ pub async fn reserve<'a>(
         }
         reservation.addresses.push(address);
     }
-    clear_dead_ports(host, network, &reservation.addresses).await?;
     Ok(reservation)
 }
 
-/// Ports that lead to containers which are gone are free: what is left of those is cleared away.
-async fn clear_dead_ports(host: &Host, network: &Network, addresses: &[HostAddr]) -> Result<()> {
-    for port in plan::published(&network.publish, addresses) {
-        let element = Element::Publish(port);
+/// Clears away what is left of containers that are gone and still have one of these ports; true if
+/// there was anything.
+pub async fn clear_dead_ports(host: &Host, ports: &[PublishedPort]) -> Result<bool> {
+    let mut cleared = false;
+    for port in ports {
+        let element = Element::Publish(*port);
         let data = nftables::stored(&host.nft, &element)?;
         let Some(ip) = data.as_deref().and_then(address_of_data) else { continue };
-        match host.state.owner(ip)? {
-            Some(owner) => drop(detach::clear_dead_owner(host, &owner, ip).await?),
+        cleared |= match host.state.owner(ip)? {
+            Some(owner) => detach::clear_dead_owner(host, &owner, ip).await?,
             None => unrecorded::clear_port(host, &element, ip).await?,
-        }
+        };
     }
-    Ok(())
+    Ok(cleared)
 }
 
 /// The addresses that the request would get, with nothing taken.

@@ -134,14 +134,13 @@ async fn leave_bridge(host: &Host, executor: &mut Executor<'_>, index: u32) -> R
 }
 
 /// Clears a published port that leads to an address which nobody remembers and which the host
-/// cannot reach by a link of its own: nobody is there.
-pub async fn clear_port(host: &Host, element: &Element, ip: IpAddr) -> Result<()> {
+/// cannot reach by a link of its own: nobody is there. True if it is cleared.
+pub async fn clear_port(host: &Host, element: &Element, ip: IpAddr) -> Result<bool> {
     match route::lookup(&host.rtnl, ip).await? {
-        Some(entry) if entry.via.is_none() && !entry.destination.is_default() => Ok(()),
-        _ => nftables::delete(
-            &host.nft,
-            std::slice::from_ref(element),
-            &"nft delete element inet netup",
-        ),
+        Some(entry) if entry.via.is_none() && !entry.destination.is_default() => Ok(false),
+        _ => {
+            let operation = "nft delete element inet netup";
+            nftables::delete(&host.nft, std::slice::from_ref(element), &operation).map(|()| true)
+        }
     }
 }

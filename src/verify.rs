@@ -1,11 +1,16 @@
 //! Whether a step's effect holds in the kernel now. After an attach, for `check`, and before
 //! "unchanged" is said. Only what was asked is looked at: the kernel may add things of its own.
 
+use std::collections::HashMap;
+
+use crate::addr::{Family, HostAddr};
 use crate::apply::{Executor, is_stored};
 use crate::error::Result;
+use crate::ident::IfName;
+use crate::kernel::link::Link;
 use crate::kernel::nftables::{self, Table};
 use crate::kernel::route::Entry;
-use crate::kernel::{address, link, netns, route, sysctl};
+use crate::kernel::{address, link, route, sysctl};
 use crate::plan::{Route, Side, Step, Veth};
 use crate::request::Sysctl;
 
@@ -15,9 +20,12 @@ impl Executor<'_> {
         &self,
         steps: impl IntoIterator<Item = &'s Step>,
     ) -> Result<Vec<&'s Step>> {
+        let steps: Vec<&Step> = steps.into_iter().collect();
+        let mut look = Look::new(self);
+        look.read_container_sysctls(&steps)?;
         let mut drift = Vec::new();
         for step in steps {
-            match self.holds(step).await {
+            match look.holds(step).await {
                 Ok(true) => {}
                 Ok(false) => drift.push(step),
                 Err(e) if e.is_gone() => drift.push(step),
@@ -26,30 +34,62 @@ impl Executor<'_> {
         }
         Ok(drift)
     }
+}
 
-    async fn holds(&self, step: &Step) -> Result<bool> {
+/// One look at both sides. What several steps ask about is asked of the kernel once.
+struct Look<'e> {
+    executor: &'e Executor<'e>,
+    links: HashMap<(Side, IfName), Option<Link>>,
+    addresses: HashMap<(Side, u32), Vec<HostAddr>>,
+    container_routes: HashMap<Family, Vec<Entry>>,
+    container_sysctls: HashMap<Sysctl, bool>,
+}
+
+impl<'e> Look<'e> {
+    fn new(executor: &'e Executor<'_>) -> Self {
+        Self {
+            executor,
+            links: HashMap::new(),
+            addresses: HashMap::new(),
+            container_routes: HashMap::new(),
+            container_sysctls: HashMap::new(),
+        }
+    }
+
+    /// All in one visit.
+    fn read_container_sysctls(&mut self, steps: &[&Step]) -> Result<()> {
+        let of_container = |step: &&Step| match step {
+            Step::WriteSysctls { side: Side::Container, sysctls } => sysctls.clone(),
+            _ => Vec::new(),
+        };
+        let wanted: Vec<Sysctl> = steps.iter().flat_map(of_container).collect();
+        if wanted.is_empty() || self.executor.container.is_none() {
+            return Ok(());
+        }
+        let read = || wanted.into_iter().map(|s| Ok((s.clone(), sysctl::holds(&s)?))).collect();
+        self.container_sysctls = self.executor.on_side(Side::Container, read)?;
+        Ok(())
+    }
+
+    async fn holds(&mut self, step: &Step) -> Result<bool> {
         match step {
-            Step::InstallRuleset => Ok(nftables::table(&self.host.nft)? == Table::Current),
-            Step::WriteSysctl { side, sysctl } => self.sysctl_holds(*side, sysctl),
-            Step::AddBridge { name, .. } => {
-                Ok(link::by_name(&self.host.rtnl, name).await?.is_some())
-            }
+            Step::InstallRuleset => Ok(nftables::table(&self.executor.host.nft)? == Table::Current),
+            Step::WriteSysctls { side, sysctls } => self.sysctls_hold(*side, sysctls),
+            Step::AddBridge { name, .. } => Ok(self.link(Side::Host, name).await?.is_some()),
             Step::AddVeth(veth) => self.veth_holds(veth).await,
             Step::PinMac { name, mac } => {
-                let link = link::by_name(&self.host.rtnl, name).await?;
+                let link = self.link(Side::Host, name).await?;
                 Ok(link.is_some_and(|link| link.mac == mac.octets()))
             }
             Step::SetUp { side, name, .. } => {
-                Ok(link::by_name(self.side(*side)?, name).await?.is_some_and(|link| link.up))
+                Ok(self.link(*side, name).await?.is_some_and(|link| link.up))
             }
             Step::AddAddress { side, name, address, .. } => {
-                let rtnl = self.side(*side)?;
-                let Some(link) = link::by_name(rtnl, name).await? else { return Ok(false) };
-                Ok(address::of_link(rtnl, link.index).await?.contains(address))
+                self.address_holds(*side, name, *address).await
             }
             Step::AddRoute(wanted) => self.route_holds(wanted).await,
             Step::AddElements(elements) => {
-                let stored = |element| is_stored(&self.host.nft, element);
+                let stored = |element| is_stored(&self.executor.host.nft, element);
                 elements.iter().try_fold(true, |all, element| Ok(all && stored(element)?))
             }
             // These leave nothing that could drift, or nothing that is worth a look.
@@ -64,37 +104,53 @@ impl Executor<'_> {
         }
     }
 
-    async fn veth_holds(&self, veth: &Veth) -> Result<bool> {
+    async fn link(&mut self, side: Side, name: &IfName) -> Result<Option<Link>> {
+        let key = (side, name.clone());
+        if let Some(known) = self.links.get(&key) {
+            return Ok(known.clone());
+        }
+        let link = link::by_name(self.executor.side(side)?, name).await?;
+        self.links.insert(key, link.clone());
+        Ok(link)
+    }
+
+    async fn veth_holds(&mut self, veth: &Veth) -> Result<bool> {
         let master = match &veth.bridge {
-            Some(bridge) => link::by_name(&self.host.rtnl, bridge).await?.map(|link| link.index),
+            Some(bridge) => self.link(Side::Host, bridge).await?.map(|link| link.index),
             None => None,
         };
-        let near = link::by_index(&self.host.rtnl, veth.host_index).await?;
-        let far = link::by_name(self.side(Side::Container)?, &veth.container).await?;
+        let near = self.link(Side::Host, &veth.host).await?;
+        let far = self.link(Side::Container, &veth.container).await?;
         Ok(near.zip(far).is_some_and(|(near, far)| {
-            near.name == veth.host.as_str()
+            near.index == veth.host_index
                 && near.master == master
                 && near.peer == Some(far.index)
                 && far.peer == Some(near.index)
         }))
     }
 
-    pub(crate) fn sysctl_holds(&self, side: Side, wanted: &Sysctl) -> Result<bool> {
-        let value = match (side, &self.container) {
-            (Side::Container, Some(container)) => {
-                netns::visit(container.target.netns(), || sysctl::read(&wanted.key)).flatten()?
-            }
-            (Side::Container, None) => return self.side(side).map(|_| false),
-            (Side::Host, _) => sysctl::read(&wanted.key)?,
-        };
-        // The kernel separates several numbers by tabs, people by spaces.
-        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        Ok(value.is_some_and(|value| words(&value) == words(&wanted.value)))
+    async fn address_holds(&mut self, side: Side, name: &IfName, wanted: HostAddr) -> Result<bool> {
+        let Some(link) = self.link(side, name).await? else { return Ok(false) };
+        let key = (side, link.index);
+        if let Some(known) = self.addresses.get(&key) {
+            return Ok(known.contains(&wanted));
+        }
+        let found = address::of_link(self.executor.side(side)?, link.index).await?;
+        let holds = found.contains(&wanted);
+        self.addresses.insert(key, found);
+        Ok(holds)
     }
 
-    async fn route_holds(&self, wanted: &Route) -> Result<bool> {
-        let rtnl = self.side(wanted.side)?;
-        let Some(link) = link::by_name(rtnl, &wanted.name).await? else { return Ok(false) };
+    fn sysctls_hold(&self, side: Side, wanted: &[Sysctl]) -> Result<bool> {
+        let holds = |sysctl: &Sysctl| match side {
+            Side::Host => sysctl::holds(sysctl),
+            Side::Container => Ok(self.container_sysctls.get(sysctl).copied().unwrap_or(false)),
+        };
+        wanted.iter().try_fold(true, |all, sysctl| Ok(all && holds(sysctl)?))
+    }
+
+    async fn route_holds(&mut self, wanted: &Route) -> Result<bool> {
+        let Some(link) = self.link(wanted.side, &wanted.name).await? else { return Ok(false) };
         let matches = |entry: &Entry| {
             entry.destination == wanted.destination
                 && entry.link == Some(link.index)
@@ -102,12 +158,24 @@ impl Executor<'_> {
                 && wanted.source.is_none_or(|source| entry.source == Some(source))
                 && wanted.metric.is_none_or(|metric| entry.metric == Some(metric))
         };
-        if wanted.side == Side::Host {
+        match wanted.side {
             // One look-up: the host's table may be long.
-            return Ok(route::lookup(rtnl, wanted.destination.network())
-                .await?
-                .is_some_and(|entry| matches(&entry)));
+            Side::Host => {
+                let rtnl = self.executor.side(Side::Host)?;
+                let entry = route::lookup(rtnl, wanted.destination.network()).await?;
+                Ok(entry.is_some_and(|entry| matches(&entry)))
+            }
+            Side::Container => {
+                Ok(self.container_routes(wanted.destination.family()).await?.iter().any(matches))
+            }
         }
-        Ok(route::all(rtnl, wanted.destination.family()).await?.iter().any(matches))
+    }
+
+    async fn container_routes(&mut self, family: Family) -> Result<&[Entry]> {
+        if !self.container_routes.contains_key(&family) {
+            let found = route::all(self.executor.side(Side::Container)?, family).await?;
+            self.container_routes.insert(family, found);
+        }
+        Ok(self.container_routes.get(&family).map_or(&[], Vec::as_slice))
     }
 }

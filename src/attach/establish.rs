@@ -24,9 +24,19 @@ pub async fn establish(
     watch: Watch<'_>,
 ) -> Result<Attachment> {
     let reservation = reserve(host, &request.id, &request.network, kept).await?;
-    let bridge = SharedBridge::lock(host, &request.network.topology)?;
     let container = Container::open(&request.target)?;
-    let plan = planned(host, &container.rtnl, request, reservation.addresses()).await?;
+    let prepared = prepare(host, &container.rtnl, request, reservation.addresses()).await;
+    let (bridge, plan) = match prepared {
+        // A port may only seem to be taken: what it leads to has ended.
+        Err(e) if e.kind() == ErrorKind::PortInUse => {
+            let ports = plan::published(&request.network.publish, reservation.addresses());
+            match reserve::clear_dead_ports(host, &ports).await? {
+                true => prepare(host, &container.rtnl, request, reservation.addresses()).await?,
+                false => return Err(e),
+            }
+        }
+        prepared => prepared?,
+    };
     let mut executor = Executor::new(host, Some(container), request.target.name());
     let mut journal = Journal::default();
     match carry_out(&mut executor, request, &plan, bridge.as_ref(), &mut journal, watch).await {
@@ -51,15 +61,18 @@ pub async fn preview(host: &Host, request: &Request, former: Option<&Record>) ->
     plan::plan(&wanted, &observed)
 }
 
-async fn planned(
-    host: &Host,
+/// Locks the bridge, if there is to be one, and plans. The addresses must be reserved before: to
+/// clear a dead owner away may take the same lock.
+async fn prepare<'a>(
+    host: &'a Host,
     container: &Rtnl,
     request: &Request,
     addresses: &[HostAddr],
-) -> Result<Plan> {
+) -> Result<(Option<SharedBridge<'a>>, Plan)> {
+    let bridge = SharedBridge::lock(host, &request.network.topology)?;
     let wanted = wanted(request, addresses);
     let observed = observe(host, container, &request.target, &wanted).await?;
-    plan::plan(&wanted, &observed)
+    Ok((bridge, plan::plan(&wanted, &observed)?))
 }
 
 fn wanted<'a>(request: &'a Request, addresses: &'a [HostAddr]) -> Wanted<'a> {

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::request::SysctlKey;
+use crate::request::{Sysctl, SysctlKey};
 
 /// The value, without the final newline; `None` if there is no such parameter.
 pub fn read(key: &SysctlKey) -> Result<Option<String>> {
@@ -36,6 +36,13 @@ pub fn write(key: &SysctlKey, value: &str) -> Result<()> {
             _ => error,
         }
     })
+}
+
+/// Whether the parameter has the value.
+pub fn holds(wanted: &Sysctl) -> Result<bool> {
+    // The kernel separates several numbers by tabs, people by spaces.
+    let present = read(&wanted.key)?;
+    Ok(present.is_some_and(|value| value.split_whitespace().eq(wanted.value.split_whitespace())))
 }
 
 /// The components of a folder, such as the links under `net/ipv6/conf`.

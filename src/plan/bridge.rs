@@ -9,7 +9,7 @@ use crate::ident::{AttachmentId, ContainerId, IfName};
 use crate::outcome::Attachment;
 use crate::plan::observed::{Observed, ObservedBridge};
 use crate::plan::step::{Label, Planned, Side, Step, UndoScope};
-use crate::plan::{container_link, container_routes, link_sysctl, with_link};
+use crate::plan::{container_link, container_routes, link_sysctl, with_link, write};
 use crate::request::Network;
 use crate::ruleset::Element;
 
@@ -89,8 +89,8 @@ fn create(name: &IfName, attachment: &Attachment, observed: &Observed) -> Vec<Pl
     let mut steps =
         vec![Planned { step: bridge, undo: vec![delete], scope: UndoScope::Attachment }];
     if observed.ipv6 {
-        steps.push(with_link(link_sysctl(Side::Host, Family::V6, name, "accept_ra", "0")));
-        steps.push(with_link(link_sysctl(Side::Host, Family::V6, name, "accept_dad", "0")));
+        steps.push(with_link(host_sysctl(Family::V6, name, "accept_ra", "0")));
+        steps.push(with_link(host_sysctl(Family::V6, name, "accept_dad", "0")));
     }
     steps.push(up(name));
     steps
@@ -127,7 +127,7 @@ fn localnet(
     known: Option<&ObservedBridge>,
 ) -> Option<Planned> {
     let set = known.is_some_and(|bridge| bridge.route_localnet);
-    let value = |value| link_sysctl(Side::Host, Family::V4, name, "route_localnet", value);
+    let value = |value| host_sysctl(Family::V4, name, "route_localnet", value);
     (attachment.publishes(Family::V4) && !set).then(|| Planned {
         step: value("1"),
         undo: vec![value("0")],
@@ -150,8 +150,7 @@ pub fn steps(bridge: &IfName, attachment: &Attachment, observed: &Observed) -> V
     let mut steps = vec![attachment.veth(Some(bridge.clone()))];
     if observed.ipv6 {
         // A port of a bridge needs no address of its own, and must not learn routes.
-        steps.push(with_link(link_sysctl(
-            Side::Host,
+        steps.push(with_link(host_sysctl(
             Family::V6,
             &attachment.host_ifname,
             "disable_ipv6",
@@ -168,4 +167,8 @@ pub fn steps(bridge: &IfName, attachment: &Attachment, observed: &Observed) -> V
     steps.extend(container_link(attachment, observed, true));
     steps.extend(container_routes(attachment));
     steps
+}
+
+fn host_sysctl(family: Family, link: &IfName, name: &str, value: &str) -> Step {
+    write(Side::Host, link_sysctl(family, link, name, value))
 }

@@ -2,9 +2,9 @@
 
 use crate::addr::{Family, HostAddr};
 use crate::outcome::Attachment;
-use crate::plan::link_sysctl;
 use crate::plan::observed::{ForwardingOff, Observed};
 use crate::plan::step::{FlowKey, Planned, Shared, Side, Step, UndoScope};
+use crate::plan::{link_sysctl, write};
 use crate::publish::{Protocol, Publish};
 use crate::request::{Sysctl, SysctlKey, Topology};
 use crate::ruleset::{Element, PublishedPort};
@@ -34,7 +34,8 @@ fn forwarding(family: Family, off: &ForwardingOff) -> Vec<Planned> {
         .advertised_links
         .iter()
         .map(|link| {
-            let accept = |value| link_sysctl(Side::Host, Family::V6, link, "accept_ra", value);
+            let accept =
+                |value| write(Side::Host, link_sysctl(Family::V6, link, "accept_ra", value));
             shared(Shared::Forwarding(family), accept("2"), vec![accept("1")])
         })
         .collect();
@@ -49,7 +50,7 @@ fn forwarding(family: Family, off: &ForwardingOff) -> Vec<Planned> {
 }
 
 fn host(key: SysctlKey, value: &str) -> Step {
-    Step::WriteSysctl { side: Side::Host, sysctl: Sysctl { key, value: value.to_owned() } }
+    write(Side::Host, Sysctl { key, value: value.to_owned() })
 }
 
 /// The attachment's own elements, in one transaction, and the flows that must be forgotten.

@@ -17,6 +17,10 @@ use crate::target::TargetName;
 pub fn lines(step: &Step, target: &TargetName) -> Vec<String> {
     match step {
         Step::InstallRuleset => install(),
+        Step::WriteSysctls { side, sysctls } => {
+            let write = |sysctl| Words::on(*side, target).all("sysctl -qw").arg(sysctl).line();
+            sysctls.iter().map(write).collect()
+        }
         Step::FlushFlows(flows) => flows.iter().map(flush).collect(),
         Step::AddElements(elements) => element_lines("add", elements),
         Step::DeleteElements(elements) => element_lines("delete", elements),
@@ -28,9 +32,6 @@ fn command(step: &Step, target: &TargetName) -> Words {
     let link = |verb: &str, name: &IfName| Words::of("ip link").arg(verb).arg(name);
     match step {
         Step::RemoveRuleset => Words::of("nft delete table inet").arg(ruleset::TABLE),
-        Step::WriteSysctl { side, sysctl } => {
-            Words::on(*side, target).all("sysctl -qw").arg(sysctl)
-        }
         Step::AddBridge { name, mac, mtu } => link("add", name)
             .pair("address", Some(mac))
             .pair("mtu", mtu.as_ref())
@@ -55,6 +56,7 @@ fn command(step: &Step, target: &TargetName) -> Words {
         }
         Step::AddRoute(route) => add_route(Words::on(route.side, target), route),
         Step::InstallRuleset
+        | Step::WriteSysctls { .. }
         | Step::FlushFlows(_)
         | Step::AddElements(_)
         | Step::DeleteElements(_) => Words::default(),

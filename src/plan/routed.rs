@@ -13,7 +13,7 @@ use crate::addr::{Family, HostAddr, Prefix};
 use crate::outcome::Attachment;
 use crate::plan::observed::Observed;
 use crate::plan::step::{Planned, Route, Side, Step};
-use crate::plan::{container_link, container_routes, link_sysctl, with_link};
+use crate::plan::{container_link, container_routes, link_sysctl, with_link, write};
 
 /// The steps from the veth pair to the container's routes.
 pub fn steps(attachment: &Attachment, observed: &Observed) -> Vec<Planned> {
@@ -32,7 +32,8 @@ pub fn steps(attachment: &Attachment, observed: &Observed) -> Vec<Planned> {
 /// (CVE-2020-10749), which `accept_ra` would let it.
 fn host_sysctls(attachment: &Attachment, observed: &Observed) -> Vec<Planned> {
     let link = &attachment.host_ifname;
-    let set = |family, name, value| with_link(link_sysctl(Side::Host, family, link, name, value));
+    let set =
+        |family, name, value| with_link(write(Side::Host, link_sysctl(family, link, name, value)));
     let mut steps = Vec::new();
     match (observed.ipv6, attachment.has(Family::V6)) {
         (false, _) => {}

@@ -29,12 +29,13 @@ pub enum Step {
     InstallRuleset,
     /// Remove the table with everything in it.
     RemoveRuleset,
-    /// Write a kernel parameter.
-    WriteSysctl {
+    /// Write kernel parameters. Several at once, since each visit to the container's side costs
+    /// the start of a thread.
+    WriteSysctls {
         /// Where.
         side: Side,
         /// Which, and what.
-        sysctl: Sysctl,
+        sysctls: Vec<Sysctl>,
     },
     /// Create a bridge.
     AddBridge {

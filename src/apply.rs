@@ -5,6 +5,8 @@ pub mod journal;
 use std::collections::HashMap;
 use std::fmt;
 
+use std::os::fd::AsFd;
+
 use crate::addr::Family;
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -72,7 +74,7 @@ impl<'a> Executor<'a> {
         let shown = Shown { step, target: self.name };
         match step {
             Step::InstallRuleset => nft::load(ruleset::TEXT),
-            Step::RemoveRuleset => nftables::remove_table(&self.host.nft),
+            Step::RemoveRuleset => nftables::remove_table(self.host.nft()?),
             Step::WriteSysctls { side, sysctls } => {
                 self.on_side(*side, || sysctls.iter().try_for_each(write_sysctl))
             }
@@ -111,7 +113,7 @@ impl<'a> Executor<'a> {
                 route::add(&rtnl, index, route, &shown).await
             }
             Step::AddElements(elements) => self.add_elements(elements, &shown),
-            Step::DeleteElements(elements) => delete_elements(&self.host.nft, elements, &shown),
+            Step::DeleteElements(elements) => delete_elements(self.host.nft()?, elements, &shown),
             Step::FlushFlows(keys) => flush(self.host, keys).await,
         }
     }
@@ -175,7 +177,7 @@ impl<'a> Executor<'a> {
 
     /// A port may have been taken since the observation; the error names who was faster.
     fn add_elements(&self, elements: &[Element], shown: &Shown<'_>) -> Result<()> {
-        let Err(refusal) = nftables::add(&self.host.nft, elements, shown) else {
+        let Err(refusal) = nftables::add(self.host.nft()?, elements, shown) else {
             return Ok(());
         };
         if refusal.errno() != Some(libc::EEXIST) {
@@ -201,7 +203,10 @@ impl<'a> Executor<'a> {
         else {
             return Ok(());
         };
-        let deletion = Deletion::begin(link.index, self.host.nft.as_fd(), shown.to_string())?;
+        let reclaim = self.host.state.announce_reclaim()?;
+        let linger = [self.host.nft()?.as_fd(), reclaim.as_fd()];
+        let deletion = Deletion::begin(link.index, &linger, shown.to_string())?;
+        self.host.nft_lingers();
         // The kernel answers while it holds the same lock that the deletion holds until all
         // that can be seen is gone, so this hardly ever asks twice.
         while link::by_index(&self.host.rtnl, link.index).await?.is_some() {
@@ -297,10 +302,10 @@ async fn flush(host: &Host, keys: &[FlowKey]) -> Result<()> {
     for family in [Family::V4, Family::V6] {
         let keys: Vec<&FlowKey> = keys.iter().filter(|key| Family::of(key.ip) == family).collect();
         let Some(protocol) = keys.first().map(|key| key.protocol) else { continue };
-        for flow in conntrack::flows(&host.nft, family, protocol)? {
+        for flow in conntrack::flows(host.nft()?, family, protocol)? {
             if keys.iter().any(|key| concerns(key, &flow)) && leads_here(host, &keys, &flow).await?
             {
-                conntrack::forget(&host.nft, &flow)?;
+                conntrack::forget(host.nft()?, &flow)?;
             }
         }
     }

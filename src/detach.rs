@@ -45,7 +45,7 @@ pub struct Selector {
 pub async fn detach(selector: &Selector) -> Result<Vec<Detached>> {
     let host = Host::enter()?;
     let gone = detach_all(&host, selector).await;
-    host.leave(gone)
+    host.leave_less(gone)
 }
 
 async fn detach_all(host: &Host, selector: &Selector) -> Result<Vec<Detached>> {

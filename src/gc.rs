@@ -14,7 +14,7 @@ use crate::outcome::Collected;
 pub async fn collect_garbage() -> Result<Collected> {
     let host = Host::enter()?;
     let collected = collect_and_sweep(&host).await;
-    host.leave(collected)
+    host.leave_less(collected)
 }
 
 async fn collect_and_sweep(host: &Host) -> Result<Collected> {

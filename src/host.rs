@@ -1,13 +1,14 @@
 //! The host's side of every call: its netlink connections and its state, in the calling thread's
 //! network namespace.
 
+use std::cell::{Cell, OnceCell};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::ident::AttachmentId;
-use crate::kernel::link;
 use crate::kernel::nfnetlink::Nfnetlink;
 use crate::kernel::rtnl::Rtnl;
+use crate::kernel::{link, reclaim};
 use crate::outcome::{Attachment, State as Standing};
 use crate::plan::Shared;
 use crate::state::{Lock, Phase, Record, State};
@@ -20,8 +21,9 @@ const REAPING: Duration = Duration::from_millis(500);
 pub struct Host {
     /// rtnetlink.
     pub rtnl: Rtnl,
-    /// nfnetlink.
-    pub nft: Nfnetlink,
+    /// nfnetlink, for those who need it: closing it may have to wait for the kernel.
+    nft: OnceCell<Nfnetlink>,
+    lingers: Cell<bool>,
     /// What is remembered.
     pub state: State,
     /// Announces to others that this call relies on what is shared; only of calls that change
@@ -33,7 +35,22 @@ impl Host {
     /// Opens both sockets. Must be called within a tokio runtime with IO enabled.
     pub fn open() -> Result<Self> {
         let (rtnl, cookie) = Rtnl::here()?;
-        Ok(Self { rtnl, nft: Nfnetlink::here()?, state: State::of(cookie)?, presence: None })
+        Ok(Self {
+            rtnl,
+            nft: OnceCell::new(),
+            lingers: Cell::new(false),
+            state: State::of(cookie)?,
+            presence: None,
+        })
+    }
+
+    /// nfnetlink.
+    pub fn nft(&self) -> Result<&Nfnetlink> {
+        if let Some(nft) = self.nft.get() {
+            return Ok(nft);
+        }
+        let nft = Nfnetlink::here()?;
+        Ok(self.nft.get_or_init(|| nft))
     }
 
     /// As [`Host::open`], for a call that changes something. Others do not take back meanwhile what
@@ -44,14 +61,43 @@ impl Host {
         Ok(Self { presence, ..host })
     }
 
-    /// Ends a call that changed something: the last one out removes the empty state folder. A
-    /// failure to do so never hides what the call came to.
+    /// Ends a call that changed something. After a failure the state folder goes if it is empty; a
+    /// failure to remove it never hides what the call came to.
     pub fn leave<T>(self, result: Result<T>) -> Result<T> {
-        let tidied = self.presence.as_ref().map_or(Ok(()), |presence| self.state.tidy(presence));
-        match (result, tidied) {
-            (Err(cause), Err(undo)) => Err(cause.with_undo_failures(vec![undo])),
-            (Ok(_), Err(error)) => Err(error),
-            (result, Ok(())) => result,
+        self.close_nft();
+        match result {
+            Ok(made) => Ok(made),
+            Err(cause) => Err(match self.tidy() {
+                Ok(()) => cause,
+                Err(undo) => cause.with_undo_failures(vec![undo]),
+            }),
+        }
+    }
+
+    /// Ends a call that took something away: the last one out removes the empty state folder.
+    pub fn leave_less<T>(self, result: Result<T>) -> Result<T> {
+        if result.is_ok() {
+            self.tidy()?;
+        }
+        self.leave(result)
+    }
+
+    fn tidy(&self) -> Result<()> {
+        self.presence.as_ref().map_or(Ok(()), |presence| self.state.tidy(presence))
+    }
+
+    /// Notes that a child holds the netfilter socket and closes it last.
+    pub fn nft_lingers(&self) {
+        self.lingers.set(true);
+    }
+
+    /// Somebody may have just deleted elements; who closes such a socket then waits for the kernel.
+    fn close_nft(&self) {
+        if let Some(nft) = self.nft.get()
+            && !self.lingers.get()
+            && self.state.is_reclaiming().unwrap_or(false)
+        {
+            reclaim::close_later(nft.as_fd());
         }
     }
 

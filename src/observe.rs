@@ -33,7 +33,7 @@ pub async fn observe(
         Topology::Bridge(name) => (bridge(host, name).await?, bridged_frames_filtered()?),
     };
     let mut observed = Observed {
-        ruleset: nftables::table(&host.nft)? == Table::Current,
+        ruleset: nftables::table(host.nft()?)? == Table::Current,
         ipv6: ipv6.is_some(),
         host_link_exists: link::by_name(&host.rtnl, &host_ifname(wanted)).await?.is_some(),
         bridge,
@@ -208,7 +208,7 @@ async fn bridge(host: &Host, name: &IfName) -> Result<Option<ObservedBridge>> {
 fn in_ruleset(host: &Host, name: &IfName) -> Result<bool> {
     let mut elements = vec![Element::Link(name.clone()), Element::Hairpin(name.clone())];
     elements.extend(bridged_frames_filtered()?.then(|| Element::Reflected(name.clone())));
-    let stored = |element| Ok(nftables::stored(&host.nft, element)?.is_some());
+    let stored = |element| Ok(nftables::stored(host.nft()?, element)?.is_some());
     elements.iter().try_fold(true, |all, element| Ok(all && stored(element)?))
 }
 
@@ -273,7 +273,7 @@ fn taken_ports(host: &Host, wanted: &Wanted<'_>) -> Result<Vec<TakenPort>> {
 
 /// Who has a port's key in the maps.
 pub fn published_by(host: &Host, port: PublishedPort) -> Result<Option<String>> {
-    let Some(data) = nftables::stored(&host.nft, &Element::Publish(port))? else {
+    let Some(data) = nftables::stored(host.nft()?, &Element::Publish(port))? else {
         return Ok(None);
     };
     let Some(ip) = address_of_data(&data) else {

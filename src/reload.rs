@@ -63,15 +63,17 @@ fn restore_all(host: &Host, steps: &[Step]) -> Result<usize> {
 pub fn restore(host: &Host, elements: &[Element]) -> Result<()> {
     let mut missing = Vec::new();
     for element in elements {
-        if !is_stored(&host.nft, element)? {
+        if !is_stored(host.nft()?, element)? {
             missing.push(element.clone());
         }
     }
-    nftables::add(&host.nft, &missing, &"nft add element inet netup").map_err(|e| match e.errno() {
-        Some(libc::EEXIST) => e
-            .with_kind(ErrorKind::PortInUse)
-            .hint("a published port leads elsewhere by now; netup check tells which"),
-        _ => e,
+    nftables::add(host.nft()?, &missing, &"nft add element inet netup").map_err(|e| {
+        match e.errno() {
+            Some(libc::EEXIST) => e
+                .with_kind(ErrorKind::PortInUse)
+                .hint("a published port leads elsewhere by now; netup check tells which"),
+            _ => e,
+        }
     })
 }
 
@@ -90,7 +92,7 @@ pub async fn remove_ruleset() -> Result<()> {
         )
         .hint("take them down first; netup ls lists them"));
     }
-    nftables::remove_table(&host.nft)?;
+    nftables::remove_table(host.nft()?)?;
     host.state.remove(&alone)
 }
 

@@ -88,7 +88,7 @@ pub async fn clear_dead_ports(host: &Host, ports: &[PublishedPort]) -> Result<bo
     let mut cleared = false;
     for port in ports {
         let element = Element::Publish(*port);
-        let data = nftables::stored(&host.nft, &element)?;
+        let data = nftables::stored(host.nft()?, &element)?;
         let Some(ip) = data.as_deref().and_then(address_of_data) else { continue };
         cleared |= match host.state.owner(ip)? {
             Some(owner) => detach::clear_dead_owner(host, &owner, ip).await?,

@@ -105,17 +105,15 @@ impl State {
     /// Removes the folders when nothing is left in them and nobody else is at work. A pool counts:
     /// it knows which addresses were used last.
     pub fn tidy(&self, presence: &Lock) -> Result<()> {
-        match self.is_empty() && presence.try_upgrade()? && self.is_empty() {
-            true => self.remove(presence),
-            false => Ok(()),
+        if presence.try_upgrade()? {
+            for name in FOLDERS {
+                if !is_empty(&self.path(name))? {
+                    return Ok(());
+                }
+            }
+            self.remove(presence)?;
         }
-    }
-
-    fn is_empty(&self) -> bool {
-        let empty = |name: &str| {
-            fs::read_dir(self.path(name)).is_ok_and(|mut entries| entries.next().is_none())
-        };
-        FOLDERS.iter().all(|name| empty(name))
+        Ok(())
     }
 
     /// Removes the folders. The host's lock keeps everybody out meanwhile.
@@ -157,6 +155,16 @@ fn absent_ok(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+/// Whether a folder is empty, at a cost that does not grow with it: listing it would.
+fn is_empty(folder: &Path) -> Result<bool> {
+    match fs::remove_dir(folder) {
+        Ok(()) => make_folder(folder).map(|()| true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+        Err(e) => Err(failed("remove", folder, &e)),
     }
 }
 

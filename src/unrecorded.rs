@@ -99,7 +99,7 @@ fn elements(near: &IfName, ips: &BTreeSet<IpAddr>) -> Vec<Element> {
 fn stored(host: &Host, elements: Vec<Element>) -> Result<Vec<Element>> {
     let mut stored = Vec::new();
     for element in elements {
-        if is_stored(&host.nft, &element)? {
+        if is_stored(host.nft()?, &element)? {
             stored.push(element);
         }
     }
@@ -109,9 +109,9 @@ fn stored(host: &Host, elements: Vec<Element>) -> Result<Vec<Element>> {
 /// Nothing but the maps themselves tells which ports lead here, so they are read whole.
 fn remove_published(host: &Host, ips: &BTreeSet<IpAddr>) -> Result<()> {
     for map in PUBLISHED {
-        let mut items = nftables::all(&host.nft, map)?;
+        let mut items = nftables::all(host.nft()?, map)?;
         items.retain(|item| address_of_data(&item.data).is_some_and(|ip| ips.contains(&ip)));
-        nftables::delete_items(&host.nft, map, &items)?;
+        nftables::delete_items(host.nft()?, map, &items)?;
     }
     Ok(())
 }
@@ -140,7 +140,7 @@ pub async fn clear_port(host: &Host, element: &Element, ip: IpAddr) -> Result<bo
         Some(entry) if entry.via.is_none() && !entry.destination.is_default() => Ok(false),
         _ => {
             let operation = "nft delete element inet netup";
-            nftables::delete(&host.nft, std::slice::from_ref(element), &operation).map(|()| true)
+            nftables::delete(host.nft()?, std::slice::from_ref(element), &operation).map(|()| true)
         }
     }
 }

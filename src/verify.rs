@@ -73,7 +73,9 @@ impl<'e> Look<'e> {
 
     async fn holds(&mut self, step: &Step) -> Result<bool> {
         match step {
-            Step::InstallRuleset => Ok(nftables::table(&self.executor.host.nft)? == Table::Current),
+            Step::InstallRuleset => {
+                Ok(nftables::table(self.executor.host.nft()?)? == Table::Current)
+            }
             Step::WriteSysctls { side, sysctls } => self.sysctls_hold(*side, sysctls),
             Step::AddBridge { name, .. } => Ok(self.link(Side::Host, name).await?.is_some()),
             Step::AddVeth(veth) => self.veth_holds(veth).await,
@@ -89,7 +91,7 @@ impl<'e> Look<'e> {
             }
             Step::AddRoute(wanted) => self.route_holds(wanted).await,
             Step::AddElements(elements) => {
-                let stored = |element| is_stored(&self.executor.host.nft, element);
+                let stored = |element| is_stored(self.executor.host.nft()?, element);
                 elements.iter().try_fold(true, |all, element| Ok(all && stored(element)?))
             }
             // These leave nothing that could drift, or nothing that is worth a look.

@@ -6,12 +6,13 @@
 //! for, and the caller watches for the link to be gone. A thread would not do: a process cannot
 //! end before all its threads have left the kernel.
 //!
-//! Closing an nfnetlink socket waits likewise, if elements were deleted just before: the kernel
-//! flushes their deferred destruction then (`nft_rcv_nl_event`, net/netfilter/nf_tables_api.c). So
-//! the child holds that socket too, and is the last to close it.
+//! Closing an nfnetlink socket waits likewise, if elements were deleted just before, by whomever:
+//! the kernel flushes their deferred destruction then (`nft_rcv_nl_event`,
+//! net/netfilter/nf_tables_api.c). So such a child holds that socket too, and closes it last.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -30,16 +31,22 @@ pub struct Deletion {
 impl Deletion {
     /// Begins to delete a link of the calling thread's namespace. The child closes `linger` only
     /// when the kernel is done.
-    pub fn begin(index: u32, linger: BorrowedFd<'_>, operation: impl Into<String>) -> Result<Self> {
+    pub fn begin(
+        index: u32,
+        linger: &[BorrowedFd<'_>],
+        operation: impl Into<String>,
+    ) -> Result<Self> {
         let operation = operation.into();
         let (socket, _) = netns::route_socket()?;
         let request = request(index);
-        detach_child([socket.as_raw_fd(), linger.as_raw_fd()], || {
+        let mut keep: Vec<RawFd> = linger.iter().map(AsRawFd::as_raw_fd).collect();
+        keep.push(socket.as_raw_fd());
+        in_a_child(keep, || {
             // SAFETY: the descriptor is open in this copy of the process, and the buffer outlives
             // the call. `send` is async-signal-safe.
             unsafe { libc::send(socket.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) };
         })
-        .map_err(|e| Error::io(format!("{operation}: fork"), &e))?;
+        .map_err(|e| Error::io(format!("{operation}: start a process"), &e))?;
         Ok(Self { socket, operation })
     }
 
@@ -69,54 +76,72 @@ fn request(index: u32) -> Vec<u8> {
     buffer
 }
 
-/// Runs `work` in a grandchild that init adopts, so that no zombie is left to a caller that lives
-/// on. `work` may only make async-signal-safe calls: the caller may have other threads.
-fn detach_child(keep: [RawFd; 2], work: impl FnOnce()) -> io::Result<()> {
-    // SAFETY: between fork and _exit the child makes only async-signal-safe calls: fork,
-    // close_range and those of `work`. It never returns into the caller's code.
-    let child = unsafe { libc::fork() };
+/// Leaves it to a child to close a descriptor last, for closing it waits for the kernel.
+pub fn close_later(fd: BorrowedFd<'_>) {
+    // Without a child the caller waits itself; nothing else is lost.
+    drop(in_a_child(vec![fd.as_raw_fd()], || {
+        // SAFETY: usleep takes a number and is async-signal-safe. By its end the caller has closed
+        // its own copy.
+        unsafe { libc::usleep(50_000) };
+    }));
+}
+
+/// Children that may not have been reaped yet.
+static CHILDREN: Mutex<Vec<libc::pid_t>> = Mutex::new(Vec::new());
+
+/// Runs `work` in a child process that nobody waits for. `work` may only make async-signal-safe
+/// calls: the caller may have other threads.
+///
+/// The child sends no signal when it ends, so it is invisible to a caller's `wait`. A process that
+/// ends soon leaves it to init; one that lives on reaps it at the next call.
+fn in_a_child(mut keep: Vec<RawFd>, work: impl FnOnce()) -> io::Result<()> {
+    keep.sort_unstable();
+    reap();
+    // SAFETY: with no flags, clone(2) is fork(2) without SIGCHLD: the child goes on here in a copy
+    // of the memory. It makes only async-signal-safe calls, close_range and those of `work`, and
+    // never returns into the caller's code.
+    let child = unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) };
     match child {
         -1 => Err(io::Error::last_os_error()),
         0 => {
-            // SAFETY: as above.
-            if unsafe { libc::fork() } == 0 {
-                close_all_but(keep);
-                work();
-            }
+            close_all_but(&keep);
+            work();
             // SAFETY: _exit runs no handlers and flushes no buffers of the parent's.
             unsafe { libc::_exit(0) }
         }
-        _ => reap(child),
+        child => {
+            let children = CHILDREN.lock();
+            children.unwrap_or_else(PoisonError::into_inner).push(child as libc::pid_t);
+            Ok(())
+        }
     }
+}
+
+fn reap() {
+    let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
+    children.retain(|child| {
+        // SAFETY: a null status is allowed. `__WCLONE` names children without a signal, which
+        // nobody else waits for by accident.
+        let ended =
+            unsafe { libc::waitpid(*child, std::ptr::null_mut(), libc::WNOHANG | libc::__WCLONE) };
+        ended == 0
+    });
 }
 
 /// Closes every other descriptor: a caller that reads our output to its end must not wait for the
 /// child, and a lock that the caller releases must be free.
-fn close_all_but(mut keep: [RawFd; 2]) {
-    keep.sort_unstable();
-    let [low, high] = keep;
-    close_range(0, low - 1);
-    close_range(low + 1, high - 1);
-    close_range(high + 1, RawFd::MAX);
+fn close_all_but(keep: &[RawFd]) {
+    let mut first = 0;
+    for fd in keep {
+        close_range(first, fd - 1);
+        first = fd + 1;
+    }
+    close_range(first, RawFd::MAX);
 }
 
 fn close_range(first: RawFd, last: RawFd) {
     if first <= last {
         // SAFETY: the child owns its table of descriptors, and uses none of these from here on.
         unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-    }
-}
-
-fn reap(child: libc::pid_t) -> io::Result<()> {
-    let mut status = 0;
-    loop {
-        // SAFETY: `status` outlives the call, and `child` is ours and not yet reaped.
-        match unsafe { libc::waitpid(child, &raw mut status, 0) } {
-            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
-            // A caller that ignores SIGCHLD has its children reaped by the kernel.
-            -1 if io::Error::last_os_error().raw_os_error() == Some(libc::ECHILD) => return Ok(()),
-            -1 => return Err(io::Error::last_os_error()),
-            _ => return Ok(()),
-        }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::hash::Hasher;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::mpsc;
@@ -67,6 +68,16 @@ impl State {
         self.lock(3, 0, libc::F_WRLCK)
     }
 
+    /// Announces that the kernel is reclaiming what was deleted; held by the child that waits.
+    pub fn announce_reclaim(&self) -> Result<Lock> {
+        self.lock(4, 0, libc::F_RDLCK)
+    }
+
+    /// Whether anybody has announced that.
+    pub fn is_reclaiming(&self) -> Result<bool> {
+        Ok(!self.unlocked(4, 0)?.try_take(libc::F_WRLCK)?)
+    }
+
     fn lock(&self, kind: u64, hash: u64, how: libc::c_int) -> Result<Lock> {
         loop {
             let lock = self.unlocked(kind, hash)?;
@@ -94,6 +105,12 @@ impl State {
         let file = file.map_err(|e| failed("open", &path, &e))?;
         let offset = i64::try_from(kind * SPAN + hash % SPAN).unwrap_or(i64::MAX);
         Ok(Lock { file, offset })
+    }
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -139,7 +139,10 @@ fn wrong_lines_get_one_line() {
         ),
         ("netup up", "TARGET is missing; see netup up --help"),
         ("netup --nat", "TARGET is missing; see netup up --help"),
-        ("netup 1 10.0.0.0/24", "address 10.0.0.0/24 is the address of the network itself"),
+        (
+            "netup 1 10.0.0.0/24",
+            "address 10.0.0.0/24 is the address of the network itself; choose another, such as one of 10.0.0.0/8, 192.168.0.0/16 or fd00::/8",
+        ),
         ("netup 1 10.0.0.2/24 --natt", "option --natt is unknown; did you mean --nat?"),
         ("netup 1 10.0.0.2/24 --xyz", "option --xyz is unknown; see netup up --help"),
         ("netup 1 10.0.0.2/24 --nat=1", "--nat takes no value; see netup up --help"),
@@ -163,7 +166,7 @@ fn wrong_lines_get_one_line() {
         ),
         (
             "netup 1 10.0.0.2/24 --gateway 10.1.0.1",
-            "gateway 10.1.0.1 lies in no network of the container's addresses",
+            "gateway 10.1.0.1 lies in no network of the container's addresses; see netup up --help",
         ),
         (
             "netup 1 10.0.0.2/24 --ifname sixteen-bytes-xy",

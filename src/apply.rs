@@ -70,7 +70,7 @@ impl<'a> Executor<'a> {
     }
 
     /// Makes one change.
-    pub async fn apply(&mut self, step: &Step) -> Result<()> {
+    pub fn apply(&mut self, step: &Step) -> Result<()> {
         let shown = Shown { step, target: self.name };
         match step {
             Step::InstallRuleset => nft::load(ruleset::TEXT),
@@ -79,59 +79,64 @@ impl<'a> Executor<'a> {
                 self.on_side(*side, || sysctls.iter().try_for_each(write_sysctl))
             }
             Step::AddBridge { name, mac, mtu } => {
-                link::add_bridge(&self.host.rtnl, name, *mac, *mtu, &shown).await
+                link::add_bridge(&self.host.rtnl, name, *mac, *mtu, &shown)
             }
-            Step::AddVeth(veth) => self.add_veth(veth, &shown).await,
-            Step::DeleteVeth(label) => self.delete_link(label, &shown).await,
-            Step::DeleteBridge(label) => self.delete_bridge(label, &shown).await,
+            Step::AddVeth(veth) => self.add_veth(veth, &shown),
+            Step::DeleteVeth(label) => self.delete_link(label, &shown),
+            Step::DeleteBridge(label) => self.delete_bridge(label, &shown),
             Step::SetUp { side, name, alias } => {
-                let (rtnl, index) = self.link(*side, name).await?;
-                link::set_up(&rtnl, index, alias.as_deref(), &shown).await
+                let index = self.link(*side, name)?;
+                link::set_up(self.side(*side)?, index, alias.as_deref(), &shown)
             }
             Step::PinMac { name, mac } => {
-                let (rtnl, index) = self.link(Side::Host, name).await?;
-                link::set_mac(&rtnl, index, *mac, &shown).await
+                let index = self.link(Side::Host, name)?;
+                link::set_mac(self.side(Side::Host)?, index, *mac, &shown)
             }
             Step::Reflect { name } => {
-                let (rtnl, index) = self.link(Side::Host, name).await?;
-                link::set_hairpin(&rtnl, index, &shown).await
+                let index = self.link(Side::Host, name)?;
+                link::set_hairpin(self.side(Side::Host)?, index, &shown)
             }
             Step::SetDown { side, name } => {
-                let (rtnl, index) = self.link(*side, name).await?;
-                link::set_down(&rtnl, index, &shown).await
+                let index = self.link(*side, name)?;
+                link::set_down(self.side(*side)?, index, &shown)
             }
             Step::AddAddress { side, name, address, connected } => {
-                let (rtnl, index) = self.link(*side, name).await?;
-                address::add(&rtnl, index, *address, *connected, &shown).await
+                let index = self.link(*side, name)?;
+                address::add(self.side(*side)?, index, *address, *connected, &shown)
             }
             Step::DeleteAddress { side, name, address } => {
-                let (rtnl, index) = self.link(*side, name).await?;
-                address::delete(&rtnl, index, *address, &shown).await
+                let index = self.link(*side, name)?;
+                address::delete(self.side(*side)?, index, *address, &shown)
             }
             Step::AddRoute(route) => {
-                let (rtnl, index) = self.link(route.side, &route.name).await?;
-                route::add(&rtnl, index, route, &shown).await
+                let index = self.link(route.side, &route.name)?;
+                route::add(self.side(route.side)?, index, route, &shown)
             }
             Step::AddElements(elements) => self.add_elements(elements, &shown),
             Step::DeleteElements(elements) => delete_elements(self.host.nft()?, elements, &shown),
-            Step::FlushFlows(keys) => flush(self.host, keys).await,
+            Step::FlushFlows(keys) => flush(self.host, keys),
         }
     }
 
     /// Makes a change again whose effect does not hold any more, or only in part.
-    pub async fn repair(&mut self, step: &Step) -> Result<()> {
+    pub fn repair(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::AddRoute(route) => {
-                let (rtnl, index) = self.link(route.side, &route.name).await?;
-                route::replace(&rtnl, index, route, &Shown { step, target: self.name }).await
+                let index = self.link(route.side, &route.name)?;
+                route::replace(
+                    self.side(route.side)?,
+                    index,
+                    route,
+                    &Shown { step, target: self.name },
+                )
             }
-            step => self.apply(step).await,
+            step => self.apply(step),
         }
     }
 
     /// Takes something back. That it is gone already is success.
-    pub async fn undo(&mut self, step: &Step) -> Result<()> {
-        match self.apply(step).await {
+    pub fn undo(&mut self, step: &Step) -> Result<()> {
+        match self.apply(step) {
             Err(e) if e.is_gone() => Ok(()),
             other => other,
         }
@@ -148,29 +153,28 @@ impl<'a> Executor<'a> {
     }
 
     /// A link's index, asked for once.
-    async fn link(&mut self, side: Side, name: &IfName) -> Result<(Rtnl, u32)> {
-        let rtnl = self.side(side)?.clone();
+    fn link(&mut self, side: Side, name: &IfName) -> Result<u32> {
         let key = (side, name.clone());
         if let Some(index) = self.indexes.get(&key) {
-            return Ok((rtnl, *index));
+            return Ok(*index);
         }
-        let link = link::by_name(&rtnl, name).await?;
+        let link = link::by_name(self.side(side)?, name)?;
         let index = link
             .ok_or_else(|| Error::kernel(format!("ip link show {name}"), libc::ENODEV, None))?
             .index;
         self.indexes.insert(key, index);
-        Ok((rtnl, index))
+        Ok(index)
     }
 
-    async fn add_veth(&mut self, veth: &Veth, shown: &Shown<'_>) -> Result<()> {
+    fn add_veth(&mut self, veth: &Veth, shown: &Shown<'_>) -> Result<()> {
         let master = match &veth.bridge {
-            Some(bridge) => Some(self.link(Side::Host, bridge).await?.1),
+            Some(bridge) => Some(self.link(Side::Host, bridge)?),
             None => None,
         };
         let Some(container) = &self.container else {
             return self.side(Side::Container).map(drop);
         };
-        link::add_veth(&self.host.rtnl, veth, container.target.netns(), master, shown).await?;
+        link::add_veth(&self.host.rtnl, veth, container.target.netns(), master, shown)?;
         self.indexes.insert((Side::Host, veth.host.clone()), veth.host_index);
         Ok(())
     }
@@ -195,11 +199,10 @@ impl<'a> Executor<'a> {
 
     /// Returns when the name, the other end, the addresses and the routes are gone, not when the
     /// kernel has freed the memory.
-    async fn delete_link(&mut self, label: &Label, shown: &Shown<'_>) -> Result<()> {
+    fn delete_link(&mut self, label: &Label, shown: &Shown<'_>) -> Result<()> {
         self.indexes.clear();
-        let Some(link) = link::by_name(&self.host.rtnl, &label.name)
-            .await?
-            .filter(|link| is_labelled(link, label))
+        let Some(link) =
+            link::by_name(&self.host.rtnl, &label.name)?.filter(|link| is_labelled(link, label))
         else {
             return Ok(());
         };
@@ -209,7 +212,7 @@ impl<'a> Executor<'a> {
         self.host.nft_lingers();
         // The kernel answers while it holds the same lock that the deletion holds until all
         // that can be seen is gone, so this hardly ever asks twice.
-        while link::by_index(&self.host.rtnl, link.index).await?.is_some() {
+        while link::by_index(&self.host.rtnl, link.index)?.is_some() {
             if let Some(refusal) = deletion.refusal() {
                 return Err(refusal);
             }
@@ -218,16 +221,16 @@ impl<'a> Executor<'a> {
         Ok(())
     }
 
-    async fn delete_bridge(&mut self, label: &Label, shown: &Shown<'_>) -> Result<()> {
-        let bridge = link::by_name(&self.host.rtnl, &label.name).await?;
+    fn delete_bridge(&mut self, label: &Label, shown: &Shown<'_>) -> Result<()> {
+        let bridge = link::by_name(&self.host.rtnl, &label.name)?;
         let Some(bridge) = bridge.filter(|bridge| is_labelled(bridge, label)) else {
             return Ok(());
         };
-        let links = link::all(&self.host.rtnl).await?;
+        let links = link::all(&self.host.rtnl)?;
         // Somebody made it theirs: taking it away would cut them off.
         match links.iter().any(|link| link.master == Some(bridge.index)) {
             true => Ok(()),
-            false => self.delete_link(label, shown).await,
+            false => self.delete_link(label, shown),
         }
     }
 
@@ -298,13 +301,12 @@ pub fn is_stored(nft: &Nfnetlink, element: &Element) -> Result<bool> {
 
 /// Forgets flows to the published port that were not redirected, and those that lead to the
 /// container. Flows of others that merely pass through, to the same port elsewhere, stay.
-async fn flush(host: &Host, keys: &[FlowKey]) -> Result<()> {
+fn flush(host: &Host, keys: &[FlowKey]) -> Result<()> {
     for family in [Family::V4, Family::V6] {
         let keys: Vec<&FlowKey> = keys.iter().filter(|key| Family::of(key.ip) == family).collect();
         let Some(protocol) = keys.first().map(|key| key.protocol) else { continue };
         for flow in conntrack::flows(host.nft()?, family, protocol)? {
-            if keys.iter().any(|key| concerns(key, &flow)) && leads_here(host, &keys, &flow).await?
-            {
+            if keys.iter().any(|key| concerns(key, &flow)) && leads_here(host, &keys, &flow)? {
                 conntrack::forget(host.nft()?, &flow)?;
             }
         }
@@ -316,10 +318,10 @@ fn concerns(key: &FlowKey, flow: &Flow) -> bool {
     flow.port == key.host_port && key.host_ip.is_none_or(|ip| ip == flow.destination)
 }
 
-async fn leads_here(host: &Host, keys: &[&FlowKey], flow: &Flow) -> Result<bool> {
+fn leads_here(host: &Host, keys: &[&FlowKey], flow: &Flow) -> Result<bool> {
     if keys.iter().any(|key| key.ip == flow.answered_by) {
         return Ok(true);
     }
-    let entry = route::lookup(&host.rtnl, flow.destination).await?;
+    let entry = route::lookup(&host.rtnl, flow.destination)?;
     Ok(entry.is_some_and(|entry| entry.local))
 }

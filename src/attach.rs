@@ -38,8 +38,8 @@ pub type Watch<'a> = &'a mut dyn FnMut(&Progress<'_>) -> Result<()>;
 /// Connects a container as the request says.
 ///
 /// It either comes about whole or leaves everything as it was. Asking for what already holds
-/// changes nothing. Needs a tokio runtime with IO and time enabled, and works in the calling
-/// thread's network namespace. If the future is dropped half-way, the next call for this
+/// changes nothing. Works in the calling thread's network
+/// namespace. If the future is dropped half-way, the next call for this
 /// attachment, or [`collect_garbage`](crate::collect_garbage), takes back what was made.
 ///
 /// ```no_run
@@ -68,23 +68,17 @@ pub async fn attach_watched(request: &Request, watch: Watch<'_>) -> Result<Outco
     let started = Instant::now();
     request.network.validate()?;
     let host = Host::enter()?;
-    let made = attach_locked(&host, request, watch).await;
+    let made = attach_locked(&host, request, watch);
     let (result, attachment) = host.leave(made)?;
     Ok(Outcome { result, attachment, elapsed: started.elapsed() })
 }
 
-async fn attach_locked(
-    host: &Host,
-    request: &Request,
-    watch: Watch<'_>,
-) -> Result<(Change, Attachment)> {
+fn attach_locked(host: &Host, request: &Request, watch: Watch<'_>) -> Result<(Change, Attachment)> {
     let _lock = host.state.lock_attachment(&request.id)?;
-    Ok(match existing(host, request).await? {
+    Ok(match existing(host, request)? {
         Existing::Same(attachment) => (Change::Unchanged, *attachment),
-        Existing::None => (Change::Created, establish(host, request, &[], watch).await?),
-        Existing::Other(former) => {
-            (Change::Replaced, replace(host, request, &former, watch).await?)
-        }
+        Existing::None => (Change::Created, establish(host, request, &[], watch)?),
+        Existing::Other(former) => (Change::Replaced, replace(host, request, &former, watch)?),
     })
 }
 
@@ -97,8 +91,8 @@ pub async fn dry_run(request: &Request) -> Result<Vec<String>> {
     request.network.validate()?;
     let host = Host::open()?;
     let former = match host.state.record(&request.id)? {
-        Some(record) if host.standing(&record).await? == Standing::Up => {
-            match compare(&host, request, record).await? {
+        Some(record) if host.standing(&record)? == Standing::Up => {
+            match compare(&host, request, record)? {
                 Existing::Same(_) => return Ok(Vec::new()),
                 Existing::Other(former) => Some(*former),
                 Existing::None => None,
@@ -107,7 +101,7 @@ pub async fn dry_run(request: &Request) -> Result<Vec<String>> {
         remains => remains,
     };
     let mut lines = former.as_ref().map_or(Vec::new(), |former| shown(&former.undo, request));
-    let plan = establish::preview(&host, request, former.as_ref()).await?;
+    let plan = establish::preview(&host, request, former.as_ref())?;
     lines.extend(plan.all().flat_map(|planned| plan::lines(&planned.step, request.target.name())));
     Ok(lines)
 }
@@ -127,26 +121,26 @@ enum Existing {
 }
 
 /// What is there; remains of an attachment whose container is gone are cleared first.
-async fn existing(host: &Host, request: &Request) -> Result<Existing> {
+fn existing(host: &Host, request: &Request) -> Result<Existing> {
     let Some(record) = host.state.record(&request.id)? else {
         return Ok(Existing::None);
     };
     let same_netns = record.attachment.netns_cookie == request.target.cookie();
     let standing = match same_netns {
-        true => host.standing(&record).await?,
+        true => host.standing(&record)?,
         // Most likely the container was started anew, and the kernel is still busy with the old one.
-        false => host.settled(&record).await?,
+        false => host.settled(&record)?,
     };
     match standing {
-        Standing::Up => compare(host, request, record).await,
+        Standing::Up => compare(host, request, record),
         Standing::Dead | Standing::Incomplete => {
-            detach::take_down(host, &record).await?;
+            detach::take_down(host, &record)?;
             Ok(Existing::None)
         }
     }
 }
 
-async fn compare(host: &Host, request: &Request, record: Record) -> Result<Existing> {
+fn compare(host: &Host, request: &Request, record: Record) -> Result<Existing> {
     let same_netns = record.attachment.netns_cookie == request.target.cookie();
     if !same_netns || record.network != request.network {
         return match request.replace {
@@ -154,16 +148,16 @@ async fn compare(host: &Host, request: &Request, record: Record) -> Result<Exist
             false => Err(differs(&record, request, same_netns)),
         };
     }
-    match drifted(host, &request.target, &record).await? {
+    match drifted(host, &request.target, &record)? {
         false => Ok(Existing::Same(Box::new(record.attachment))),
         // The same request for something broken mends it.
         true => Ok(Existing::Other(Box::new(record))),
     }
 }
 
-async fn drifted(host: &Host, target: &Target, record: &Record) -> Result<bool> {
+fn drifted(host: &Host, target: &Target, record: &Record) -> Result<bool> {
     let executor = Executor::new(host, Some(Container::open(target)?), target.name());
-    Ok(!executor.drift(&record.steps).await?.is_empty())
+    Ok(!executor.drift(&record.steps)?.is_empty())
 }
 
 fn differs(record: &Record, request: &Request, same_netns: bool) -> Error {
@@ -192,24 +186,24 @@ fn differs(record: &Record, request: &Request, same_netns: bool) -> Error {
 }
 
 /// Takes the former attachment down and makes the new one; if that fails, the former comes back.
-async fn replace(
+fn replace(
     host: &Host,
     request: &Request,
     former: &Record,
     watch: Watch<'_>,
 ) -> Result<Attachment> {
-    detach::take_down(host, former).await?;
-    let cause = match establish(host, request, &former.attachment.addresses, watch).await {
+    detach::take_down(host, former)?;
+    let cause = match establish(host, request, &former.attachment.addresses, watch) {
         Ok(attachment) => return Ok(attachment),
         Err(cause) => cause,
     };
-    match restore(host, former).await {
+    match restore(host, former) {
         Ok(()) => Err(cause),
         Err(undo) => Err(cause.with_undo_failures(vec![undo])),
     }
 }
 
-async fn restore(host: &Host, former: &Record) -> Result<()> {
+fn restore(host: &Host, former: &Record) -> Result<()> {
     let Attachment { id, target, netns_cookie, addresses, .. } = &former.attachment;
     let target = Target::open_name(target.clone(), true)?;
     if target.cookie() != *netns_cookie {
@@ -217,11 +211,11 @@ async fn restore(host: &Host, former: &Record) -> Result<()> {
     }
     let request =
         Request { target, id: id.clone(), network: former.network.clone(), replace: false };
-    establish(host, &request, addresses, &mut |_| Ok(())).await.map(drop)
+    establish(host, &request, addresses, &mut |_| Ok(())).map(drop)
 }
 
 /// Makes an attachment anew from its record, with the addresses it has. Its lock must be held.
-pub async fn reattach(host: &Host, record: &Record) -> Result<()> {
-    detach::take_down(host, record).await?;
-    restore(host, record).await
+pub fn reattach(host: &Host, record: &Record) -> Result<()> {
+    detach::take_down(host, record)?;
+    restore(host, record)
 }

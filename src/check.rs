@@ -24,22 +24,22 @@ use crate::target::Target;
 pub async fn check(selector: Option<&Selector>, repair: bool) -> Result<Vec<Checked>> {
     let host = if repair { Host::enter()? } else { Host::open()? };
     let ids = match selector {
-        Some(selector) => select(&host, selector).await?,
+        Some(selector) => select(&host, selector)?,
         None => host.state.attachment_ids()?,
     };
     let mut found = Vec::new();
     for id in ids {
         let _lock = host.state.lock_attachment(&id)?;
         if let Some(record) = host.state.record(&id)? {
-            found.push(check_one(&host, &record, repair).await?);
+            found.push(check_one(&host, &record, repair)?);
         }
     }
     Ok(found)
 }
 
-async fn check_one(host: &Host, record: &Record, repair: bool) -> Result<Checked> {
+fn check_one(host: &Host, record: &Record, repair: bool) -> Result<Checked> {
     let id = record.id().clone();
-    if host.standing(record).await? != Standing::Up {
+    if host.standing(record)? != Standing::Up {
         let drift = vec![format!(
             "the link {} is gone; netup gc clears the rest",
             record.attachment.host_ifname
@@ -50,13 +50,13 @@ async fn check_one(host: &Host, record: &Record, repair: bool) -> Result<Checked
     let steps = required(host, record)?;
     let mut executor =
         Executor::new(host, Some(Container::open(&target)?), &record.attachment.target);
-    let mut drift: Vec<Step> = executor.drift(&steps).await?.into_iter().cloned().collect();
+    let mut drift: Vec<Step> = executor.drift(&steps)?.into_iter().cloned().collect();
     let rules_altered = !drift.contains(&Step::InstallRuleset) && !reload::rules_are_ours()?;
     drift.splice(0..0, rules_altered.then_some(Step::InstallRuleset));
     let lines = drift.iter().flat_map(|step| described(step, &record.attachment)).collect();
     let repaired = repair && !drift.is_empty();
     if repaired {
-        mend(host, &mut executor, record, &drift).await?;
+        mend(host, &mut executor, record, &drift)?;
     }
     Ok(Checked { id, drift: lines, repaired })
 }
@@ -112,19 +112,14 @@ fn forwarding(attachment: &Attachment) -> Vec<Step> {
 
 /// Does again what does not hold. If the links themselves are not as they were, everything else
 /// hangs on them, so the attachment is made anew with the same addresses.
-async fn mend(
-    host: &Host,
-    executor: &mut Executor<'_>,
-    record: &Record,
-    drift: &[Step],
-) -> Result<()> {
+fn mend(host: &Host, executor: &mut Executor<'_>, record: &Record, drift: &[Step]) -> Result<()> {
     if drift.iter().any(|step| matches!(step, Step::AddVeth(_) | Step::AddBridge { .. })) {
-        return reattach(host, record).await;
+        return reattach(host, record);
     }
     for step in drift {
         match step {
             Step::AddElements(elements) => reload::restore(host, elements)?,
-            step => executor.repair(step).await?,
+            step => executor.repair(step)?,
         }
     }
     Ok(())

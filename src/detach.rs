@@ -44,22 +44,22 @@ pub struct Selector {
 /// by the kernel, after everything else has been taken down.
 pub async fn detach(selector: &Selector) -> Result<Vec<Detached>> {
     let host = Host::enter()?;
-    let gone = detach_all(&host, selector).await;
+    let gone = detach_all(&host, selector);
     host.leave_less(gone)
 }
 
-async fn detach_all(host: &Host, selector: &Selector) -> Result<Vec<Detached>> {
+fn detach_all(host: &Host, selector: &Selector) -> Result<Vec<Detached>> {
     let mut gone = Vec::new();
     let mut failures = Vec::new();
-    let ids = match select(host, selector).await {
+    let ids = match select(host, selector) {
         Err(e) if e.kind() == ErrorKind::AttachmentNotFound => {
-            return detach_unrecorded(host, selector).await?.ok_or(e);
+            return detach_unrecorded(host, selector)?.ok_or(e);
         }
         found => found?,
     };
     for id in ids {
         let started = Instant::now();
-        match detach_one(host, &id).await {
+        match detach_one(host, &id) {
             Ok(()) => gone.push(Detached { id, elapsed: started.elapsed() }),
             Err(e) => failures.push(e),
         }
@@ -71,26 +71,26 @@ async fn detach_all(host: &Host, selector: &Selector) -> Result<Vec<Detached>> {
     }
 }
 
-async fn detach_one(host: &Host, id: &AttachmentId) -> Result<()> {
+fn detach_one(host: &Host, id: &AttachmentId) -> Result<()> {
     let _lock = host.state.lock_attachment(id)?;
     match host.state.record(id)? {
-        Some(record) => take_down(host, &record).await,
+        Some(record) => take_down(host, &record),
         // Somebody was faster.
         None => Ok(()),
     }
 }
 
 /// What only the kernel remembers; `None` if it does not either.
-async fn detach_unrecorded(host: &Host, selector: &Selector) -> Result<Option<Vec<Detached>>> {
+fn detach_unrecorded(host: &Host, selector: &Selector) -> Result<Option<Vec<Detached>>> {
     let target = Target::open(&selector.name).ok();
     let mut gone = Vec::new();
-    for lost in unrecorded::find(host, &selector.name, target.as_ref()).await? {
+    for lost in unrecorded::find(host, &selector.name, target.as_ref())? {
         if selector.ifname.as_ref().is_some_and(|name| *name != lost.id.ifname) {
             continue;
         }
         let started = Instant::now();
         let _lock = host.state.lock_attachment(&lost.id)?;
-        unrecorded::take_down(host, target.as_ref(), &lost).await?;
+        unrecorded::take_down(host, target.as_ref(), &lost)?;
         gone.push(Detached { id: lost.id, elapsed: started.elapsed() });
     }
     Ok((!gone.is_empty()).then_some(gone))
@@ -98,7 +98,7 @@ async fn detach_unrecorded(host: &Host, selector: &Selector) -> Result<Option<Ve
 
 /// The attachments that a selector means: by id, by the namespace that the target is now, or by
 /// the name under which a target that is gone was attached.
-pub async fn select(host: &Host, selector: &Selector) -> Result<Vec<AttachmentId>> {
+pub fn select(host: &Host, selector: &Selector) -> Result<Vec<AttachmentId>> {
     let wanted = |id: &AttachmentId| selector.ifname.as_ref().is_none_or(|name| *name == id.ifname);
     if let Ok(container) = selector.name.parse::<ContainerId>() {
         let ids: Vec<_> =
@@ -108,7 +108,7 @@ pub async fn select(host: &Host, selector: &Selector) -> Result<Vec<AttachmentId
         }
     }
     let target: TargetName = selector.name.parse()?;
-    let ids: Vec<_> = of_target(host, &target).await?.into_iter().filter(wanted).collect();
+    let ids: Vec<_> = of_target(host, &target)?.into_iter().filter(wanted).collect();
     match ids.is_empty() {
         true => Err(not_found(selector)),
         false => Ok(ids),
@@ -125,7 +125,7 @@ fn not_found(selector: &Selector) -> Error {
     .hint("see netup ls")
 }
 
-async fn of_target(host: &Host, name: &TargetName) -> Result<Vec<AttachmentId>> {
+fn of_target(host: &Host, name: &TargetName) -> Result<Vec<AttachmentId>> {
     let target = match Target::open_name(name.clone(), true) {
         Ok(target) => Some(target),
         Err(e) if e.kind() == ErrorKind::NotPermitted => return Err(e),
@@ -138,15 +138,11 @@ async fn of_target(host: &Host, name: &TargetName) -> Result<Vec<AttachmentId>> 
             return Ok(ids);
         }
     }
-    recorded(host, name, cookie).await
+    recorded(host, name, cookie)
 }
 
 /// Reads every record, for containers that were attached under an id of the caller's choice.
-async fn recorded(
-    host: &Host,
-    name: &TargetName,
-    cookie: Option<u64>,
-) -> Result<Vec<AttachmentId>> {
+fn recorded(host: &Host, name: &TargetName, cookie: Option<u64>) -> Result<Vec<AttachmentId>> {
     let mut found = Vec::new();
     for id in host.state.attachment_ids()? {
         let Some(record) = host.state.record(&id)? else { continue };
@@ -154,7 +150,7 @@ async fn recorded(
         let meant = match cookie {
             Some(cookie) => attachment.netns_cookie == cookie,
             // The name means nothing now; it may have meant one whose container has ended.
-            None => attachment.target == *name && host.standing(&record).await? != Standing::Up,
+            None => attachment.target == *name && host.standing(&record)? != Standing::Up,
         };
         found.extend(meant.then_some(id));
     }
@@ -163,14 +159,14 @@ async fn recorded(
 
 /// Takes one attachment down. Its lock must be held. The record goes last, and stays if anything
 /// failed, so that a later call can finish.
-pub async fn take_down(host: &Host, record: &Record) -> Result<()> {
+pub fn take_down(host: &Host, record: &Record) -> Result<()> {
     let attachment = &record.attachment;
     let target = container_of(record);
     let container = target.as_ref().map(Container::open).transpose()?;
     let mut executor = Executor::new(host, container, &attachment.target);
-    let mut failures = undo_all(&mut executor, &record.undo).await;
+    let mut failures = undo_all(&mut executor, &record.undo);
     if let Topology::Bridge(name) = &attachment.topology {
-        failures.extend(leave_bridge(&mut executor, name, &attachment.id).await);
+        failures.extend(leave_bridge(&mut executor, name, &attachment.id));
     }
     if failures.is_empty() {
         failures.extend(forget(host, record).err());
@@ -195,16 +191,16 @@ fn container_of(record: &Record) -> Option<Target> {
     (target.cookie() == record.attachment.netns_cookie).then_some(target)
 }
 
-async fn undo_all(executor: &mut Executor<'_>, steps: &[Step]) -> Vec<Error> {
+fn undo_all(executor: &mut Executor<'_>, steps: &[Step]) -> Vec<Error> {
     let mut failures = Vec::new();
     for step in steps {
-        failures.extend(executor.undo(step).await.err());
+        failures.extend(executor.undo(step).err());
     }
     failures
 }
 
 /// The last one out takes back what netup did to the bridge.
-async fn leave_bridge(executor: &mut Executor<'_>, name: &IfName, id: &AttachmentId) -> Vec<Error> {
+fn leave_bridge(executor: &mut Executor<'_>, name: &IfName, id: &AttachmentId) -> Vec<Error> {
     let state = &executor.host.state;
     let left = || -> Result<_> {
         let lock = state.lock_bridge(name)?;
@@ -219,7 +215,7 @@ async fn leave_bridge(executor: &mut Executor<'_>, name: &IfName, id: &Attachmen
         Ok((_, None)) => return Vec::new(),
         Err(e) => return vec![e],
     };
-    let mut failures = undo_all(executor, &record.undo).await;
+    let mut failures = undo_all(executor, &record.undo);
     match failures.is_empty() {
         true => failures.extend(state.save_bridge(name, None).err()),
         // Somebody must finish it: the next attachment on this bridge, or its going.
@@ -239,13 +235,13 @@ fn forget(host: &Host, record: &Record) -> Result<()> {
 /// Clears an attachment away if its link is gone or it never came about; true if it is cleared.
 ///
 /// Somebody else's lock is only tried, never waited for: the caller may hold one already.
-pub async fn clear_if_dead(host: &Host, id: &AttachmentId) -> Result<bool> {
+pub fn clear_if_dead(host: &Host, id: &AttachmentId) -> Result<bool> {
     let Some(_lock) = host.state.try_lock_attachment(id)? else {
         return Ok(false);
     };
     match host.state.record(id)? {
-        Some(record) if host.standing(&record).await? != Standing::Up => {
-            take_down(host, &record).await.map(|()| true)
+        Some(record) if host.standing(&record)? != Standing::Up => {
+            take_down(host, &record).map(|()| true)
         }
         _ => Ok(false),
     }
@@ -253,13 +249,13 @@ pub async fn clear_if_dead(host: &Host, id: &AttachmentId) -> Result<bool> {
 
 /// As [`clear_if_dead`], for the owner of an address that somebody wants. A container that is
 /// just ending is waited for, and a claim without a record is released.
-pub async fn clear_dead_owner(host: &Host, id: &AttachmentId, ip: IpAddr) -> Result<bool> {
+pub fn clear_dead_owner(host: &Host, id: &AttachmentId, ip: IpAddr) -> Result<bool> {
     let Some(_lock) = host.state.try_lock_attachment(id)? else {
         return Ok(false);
     };
     match host.state.record(id)? {
-        Some(record) if host.settled(&record).await? == Standing::Up => Ok(false),
-        Some(record) => take_down(host, &record).await.map(|()| true),
+        Some(record) if host.settled(&record)? == Standing::Up => Ok(false),
+        Some(record) => take_down(host, &record).map(|()| true),
         None => host.state.release(HostAddr::single(ip), id).map(|()| true),
     }
 }

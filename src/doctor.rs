@@ -44,7 +44,7 @@ use uplinks::Uplinks;
 /// # }
 /// ```
 pub async fn doctor() -> Vec<Finding> {
-    let (uplinks, unseen) = match Uplinks::observe().await {
+    let (uplinks, unseen) = match Uplinks::observe() {
         Ok(uplinks) => (uplinks, None),
         Err(error) => (Uplinks::default(), Some(uplinks::unseen(&error))),
     };

@@ -13,22 +13,22 @@ use crate::outcome::Collected;
 /// If the state folder cannot be read at all.
 pub async fn collect_garbage() -> Result<Collected> {
     let host = Host::enter()?;
-    let collected = collect_and_sweep(&host).await;
+    let collected = collect_and_sweep(&host);
     host.leave_less(collected)
 }
 
-async fn collect_and_sweep(host: &Host) -> Result<Collected> {
-    let collected = collect(host).await?;
+fn collect_and_sweep(host: &Host) -> Result<Collected> {
+    let collected = collect(host)?;
     host.sweep()?;
     Ok(collected)
 }
 
 /// As [`collect_garbage`], with connections that are open already. Attachments that another call
 /// is at work on are left alone.
-pub async fn collect(host: &Host) -> Result<Collected> {
+pub fn collect(host: &Host) -> Result<Collected> {
     let mut collected = Collected::default();
     for id in host.state.attachment_ids()? {
-        match detach::clear_if_dead(host, &id).await {
+        match detach::clear_if_dead(host, &id) {
             Ok(true) => collected.removed.push(id),
             Ok(false) => {}
             Err(e) => collected.failed.push((id, e)),
@@ -36,7 +36,7 @@ pub async fn collect(host: &Host) -> Result<Collected> {
     }
     for (ip, owner) in host.state.claims()? {
         if host.state.record(&owner)?.is_none() {
-            detach::clear_dead_owner(host, &owner, ip).await?;
+            detach::clear_dead_owner(host, &owner, ip)?;
         }
     }
     Ok(collected)

@@ -32,7 +32,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Opens both sockets. Must be called within a tokio runtime with IO enabled.
+    /// Connects in the calling thread's namespace.
     pub fn open() -> Result<Self> {
         let (rtnl, cookie) = Rtnl::here()?;
         Ok(Self {
@@ -124,21 +124,21 @@ impl Host {
 
     /// As [`Host::standing`]. If what the container was called leads nowhere any more, the kernel
     /// is given a moment: it takes a namespace down some time after its last process has ended.
-    pub async fn settled(&self, record: &Record) -> Result<Standing> {
+    pub fn settled(&self, record: &Record) -> Result<Standing> {
         let started = Instant::now();
         loop {
-            let standing = self.standing(record).await?;
+            let standing = self.standing(record)?;
             if standing != Standing::Up || started.elapsed() > REAPING || is_reachable(record) {
                 return Ok(standing);
             }
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
     /// How a remembered attachment stands: it is dead once its link is gone.
-    pub async fn standing(&self, record: &Record) -> Result<Standing> {
+    pub fn standing(&self, record: &Record) -> Result<Standing> {
         let attachment = &record.attachment;
-        let link = link::by_index(&self.rtnl, attachment.host_ifindex).await?;
+        let link = link::by_index(&self.rtnl, attachment.host_ifindex)?;
         let ours = link.is_some_and(|link| link.name == attachment.host_ifname.as_str());
         Ok(match (record.phase, ours) {
             (Phase::Intent, _) => Standing::Incomplete,

@@ -9,7 +9,7 @@
 //! use netup::{Network, Request, Selector, Target};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! let runtime = tokio::runtime::Builder::new_current_thread().build()?;
 //! runtime.block_on(async {
 //!     let network = Network::new()
 //!         .address("10.0.0.2/24".parse()?)
@@ -28,8 +28,11 @@
 //!
 //! Everything happens in the calling thread's network namespace, the host's side; it needs
 //! `CAP_NET_ADMIN` and `CAP_SYS_ADMIN` there and over the container's. What must be remembered
-//! between calls is in small files below `/run/netup`. Futures of this crate are not `Send`: run
-//! them on a current-thread runtime.
+//! between calls is in small files below `/run/netup`.
+//!
+//! The futures need no particular executor. The kernel answers within the system call, so they
+//! are done within a millisecond or so without ever giving way; in a busy async program run them
+//! on a thread for blocking work.
 //!
 //! The way through the code: [`Request`] → observe → [`plan`] → apply → verify → [`Outcome`];
 //! `ARCHITECTURE.md` beside this file is the map.

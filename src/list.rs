@@ -15,7 +15,7 @@ pub async fn list() -> Result<Vec<Status>> {
     let mut found = Vec::new();
     for id in host.state.attachment_ids()? {
         // One that was taken down meanwhile is not listed.
-        found.extend(status(&host, &id).await?);
+        found.extend(status(&host, &id)?);
     }
     Ok(found)
 }
@@ -27,15 +27,15 @@ pub async fn list() -> Result<Vec<Status>> {
 pub async fn show(selector: &Selector) -> Result<Vec<Status>> {
     let host = Host::open()?;
     let mut found = Vec::new();
-    for id in select(&host, selector).await? {
-        found.extend(status(&host, &id).await?);
+    for id in select(&host, selector)? {
+        found.extend(status(&host, &id)?);
     }
     Ok(found)
 }
 
-async fn status(host: &Host, id: &AttachmentId) -> Result<Option<Status>> {
+fn status(host: &Host, id: &AttachmentId) -> Result<Option<Status>> {
     let Some(record) = host.state.record(id)? else {
         return Ok(None);
     };
-    Ok(Some(Status { state: host.standing(&record).await?, attachment: record.attachment }))
+    Ok(Some(Status { state: host.standing(&record)?, attachment: record.attachment }))
 }

@@ -133,7 +133,6 @@ fn whole<T>(change: impl Future<Output = Result<T>>) -> Result<T> {
 fn wait<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     // One thread: another would cost more than it could save, and the signal mask is per thread.
     tokio::runtime::Builder::new_current_thread()
-        .enable_all()
         .build()
         .map_err(|e| Error::io("start the runtime", &e))?
         .block_on(work)

@@ -20,7 +20,7 @@ use crate::ruleset::{Element, PublishedPort, address_of_data};
 use crate::target::Target;
 
 /// The snapshot for one request.
-pub async fn observe(
+pub fn observe(
     host: &Host,
     container: &Rtnl,
     target: &Target,
@@ -30,22 +30,22 @@ pub async fn observe(
     let ipv6 = sysctl::read(&SysctlKey::known("net/ipv6/conf/all/forwarding"))?;
     let (bridge, bridged_frames_filtered) = match &network.topology {
         Topology::Routed => (None, false),
-        Topology::Bridge(name) => (bridge(host, name).await?, bridged_frames_filtered()?),
+        Topology::Bridge(name) => (bridge(host, name)?, bridged_frames_filtered()?),
     };
     let mut observed = Observed {
         ruleset: nftables::table(host.nft()?)? == Table::Current,
         ipv6: ipv6.is_some(),
-        host_link_exists: link::by_name(&host.rtnl, &host_ifname(wanted)).await?.is_some(),
+        host_link_exists: link::by_name(&host.rtnl, &host_ifname(wanted))?.is_some(),
         bridge,
         bridged_frames_filtered,
         ..Observed::default()
     };
     if network.mtu.is_none() && observed.bridge.is_none() {
-        observed.uplink_mtu = uplink_mtu(&host.rtnl, network.has(Family::V4)).await?;
+        observed.uplink_mtu = uplink_mtu(&host.rtnl, network.has(Family::V4))?;
     }
-    forwarding(&host.rtnl, &mut observed, wanted, ipv6.as_deref()).await?;
-    observe_container(container, target, wanted, &mut observed).await?;
-    observed.reached = reached(host, wanted).await?;
+    forwarding(&host.rtnl, &mut observed, wanted, ipv6.as_deref())?;
+    observe_container(container, target, wanted, &mut observed)?;
+    observed.reached = reached(host, wanted)?;
     observed.taken_ports = taken_ports(host, wanted)?;
     Ok(observed)
 }
@@ -54,16 +54,16 @@ fn host_ifname(wanted: &Wanted<'_>) -> IfName {
     wanted.network.host_ifname.clone().unwrap_or_else(|| wanted.id.host_ifname())
 }
 
-async fn observe_container(
+fn observe_container(
     rtnl: &Rtnl,
     target: &Target,
     wanted: &Wanted<'_>,
     observed: &mut Observed,
 ) -> Result<()> {
-    observed.container_link_exists = link::by_name(rtnl, &wanted.id.ifname).await?.is_some();
-    observed.loopback_up = link::by_name(rtnl, &IfName::loopback()).await?.is_some_and(|lo| lo.up);
+    observed.container_link_exists = link::by_name(rtnl, &wanted.id.ifname)?.is_some();
+    observed.loopback_up = link::by_name(rtnl, &IfName::loopback())?.is_some_and(|lo| lo.up);
     let network = wanted.network;
-    observed.container_routes = container_routes(rtnl, wanted).await?;
+    observed.container_routes = container_routes(rtnl, wanted)?;
     if !network.has(Family::V6) && network.sysctls.is_empty() {
         return Ok(());
     }
@@ -83,14 +83,14 @@ async fn observe_container(
 }
 
 /// The container's routes, in the families of the request: there are but a few.
-async fn container_routes(rtnl: &Rtnl, wanted: &Wanted<'_>) -> Result<Vec<ContainerRoute>> {
+fn container_routes(rtnl: &Rtnl, wanted: &Wanted<'_>) -> Result<Vec<ContainerRoute>> {
     let mut found = Vec::new();
     for family in [Family::V4, Family::V6].into_iter().filter(|f| wanted.network.has(*f)) {
         let route = |entry: Entry| ContainerRoute {
             destination: entry.destination,
             metric: entry.metric.unwrap_or(0),
         };
-        found.extend(route::all(rtnl, family).await?.into_iter().map(route));
+        found.extend(route::all(rtnl, family)?.into_iter().map(route));
     }
     Ok(found)
 }
@@ -99,7 +99,7 @@ async fn container_routes(rtnl: &Rtnl, wanted: &Wanted<'_>) -> Result<Vec<Contai
 ///
 /// The look-ups are for addresses that RFC 5737 and RFC 3849 reserve for documentation: nobody has
 /// a route to them but the default one. On a machine that does use one of them another is tried.
-async fn uplink_mtu(rtnl: &Rtnl, v4: bool) -> Result<Option<u32>> {
+fn uplink_mtu(rtnl: &Rtnl, v4: bool) -> Result<Option<u32>> {
     let probes_v4 = [[203, 0, 113, 1], [198, 51, 100, 1], [192, 0, 2, 1]]
         .map(|o| IpAddr::V4(Ipv4Addr::from(o)));
     let probe_v6 = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1));
@@ -108,23 +108,23 @@ async fn uplink_mtu(rtnl: &Rtnl, v4: bool) -> Result<Option<u32>> {
     let probes: Vec<IpAddr> = if v4 { v4_first.collect() } else { v6_first.collect() };
     for probe in probes {
         if let Some(entry) =
-            route::lookup(rtnl, probe).await?.filter(|entry| entry.destination.is_default())
+            route::lookup(rtnl, probe)?.filter(|entry| entry.destination.is_default())
         {
-            return mtu_of(rtnl, &entry).await;
+            return mtu_of(rtnl, &entry);
         }
     }
     Ok(None)
 }
 
-async fn mtu_of(rtnl: &Rtnl, entry: &Entry) -> Result<Option<u32>> {
+fn mtu_of(rtnl: &Rtnl, entry: &Entry) -> Result<Option<u32>> {
     let link = match entry.link {
-        Some(index) => link::by_index(rtnl, index).await?.map(|link| link.mtu),
+        Some(index) => link::by_index(rtnl, index)?.map(|link| link.mtu),
         None => None,
     };
     Ok(entry.mtu.or(link))
 }
 
-async fn forwarding(
+fn forwarding(
     rtnl: &Rtnl,
     observed: &mut Observed,
     wanted: &Wanted<'_>,
@@ -137,7 +137,7 @@ async fn forwarding(
         }
     }
     if wanted.network.has(Family::V6) && v6 == Some("0") {
-        observed.forwarding_off.insert(Family::V6, forwarding_off_v6(rtnl).await?);
+        observed.forwarding_off.insert(Family::V6, forwarding_off_v6(rtnl)?);
     }
     Ok(())
 }
@@ -151,10 +151,10 @@ fn forwarding_off_v4() -> Result<ForwardingOff> {
     Ok(ForwardingOff { restore, advertised_links: Vec::new() })
 }
 
-async fn forwarding_off_v6(rtnl: &Rtnl) -> Result<ForwardingOff> {
+fn forwarding_off_v6(rtnl: &Rtnl) -> Result<ForwardingOff> {
     let mut advertised_links = Vec::new();
-    for index in advertised(rtnl).await? {
-        let Some(link) = link::by_index(rtnl, index).await? else { continue };
+    for index in advertised(rtnl)? {
+        let Some(link) = link::by_index(rtnl, index)? else { continue };
         let accepts = sysctl::read(&SysctlKey::of_link(Family::V6, &link.name, "accept_ra"))?;
         if accepts.as_deref() == Some("1") {
             advertised_links.push(link.name.parse()?);
@@ -164,8 +164,8 @@ async fn forwarding_off_v6(rtnl: &Rtnl) -> Result<ForwardingOff> {
 }
 
 /// The links by which routes were learnt from router advertisements.
-async fn advertised(rtnl: &Rtnl) -> Result<Vec<u32>> {
-    let routes = route::all(rtnl, Family::V6).await?;
+fn advertised(rtnl: &Rtnl) -> Result<Vec<u32>> {
+    let routes = route::all(rtnl, Family::V6)?;
     let mut links: Vec<u32> =
         routes.iter().filter(|entry| entry.advertised).filter_map(|entry| entry.link).collect();
     links.sort_unstable();
@@ -186,8 +186,8 @@ fn forwarding_links(family: Family) -> Result<Vec<Sysctl>> {
     Ok(found)
 }
 
-async fn bridge(host: &Host, name: &IfName) -> Result<Option<ObservedBridge>> {
-    let Some(link) = link::by_name(&host.rtnl, name).await? else {
+fn bridge(host: &Host, name: &IfName) -> Result<Option<ObservedBridge>> {
+    let Some(link) = link::by_name(&host.rtnl, name)? else {
         return Ok(None);
     };
     let record = host.state.bridge(name)?;
@@ -199,7 +199,7 @@ async fn bridge(host: &Host, name: &IfName) -> Result<Option<ObservedBridge>> {
         mac: Mac::observed(&link.mac),
         carrier: link.carrier,
         mtu: link.mtu,
-        addresses: address::of_link(&host.rtnl, link.index).await?,
+        addresses: address::of_link(&host.rtnl, link.index)?,
         in_ruleset: in_ruleset(host, name)?,
         route_localnet: localnet.as_deref() == Some("1"),
     }))
@@ -223,7 +223,7 @@ fn bridged_frames_filtered() -> Result<bool> {
 }
 
 /// The routing entry for each address, and for each gateway that it may get.
-async fn reached(host: &Host, wanted: &Wanted<'_>) -> Result<Vec<Reached>> {
+fn reached(host: &Host, wanted: &Wanted<'_>) -> Result<Vec<Reached>> {
     let defaults = wanted.addresses.iter().map(|address| address.default_gateway());
     let mut ips: Vec<IpAddr> =
         wanted.addresses.iter().map(|address: &HostAddr| address.ip()).collect();
@@ -232,18 +232,18 @@ async fn reached(host: &Host, wanted: &Wanted<'_>) -> Result<Vec<Reached>> {
     ips.dedup();
     let mut found = Vec::new();
     for ip in ips {
-        if let Some(entry) = route::lookup(&host.rtnl, ip).await? {
-            found.push(reached_by(host, ip, entry).await?);
+        if let Some(entry) = route::lookup(&host.rtnl, ip)? {
+            found.push(reached_by(host, ip, entry)?);
         }
     }
     Ok(found)
 }
 
-async fn reached_by(host: &Host, ip: IpAddr, entry: Entry) -> Result<Reached> {
+fn reached_by(host: &Host, ip: IpAddr, entry: Entry) -> Result<Reached> {
     let link = match entry.link {
         // Only where it matters: a route by a next hop is nobody's segment.
         Some(index) if entry.via.is_none() => {
-            link::by_index(&host.rtnl, index).await?.map(|link| link.name)
+            link::by_index(&host.rtnl, index)?.map(|link| link.name)
         }
         _ => None,
     };

@@ -49,7 +49,7 @@ impl Drop for Reservation<'_> {
 
 /// Reserves the request's addresses. `kept` are those that the attachment had before, which a
 /// lease takes again.
-pub async fn reserve<'a>(
+pub fn reserve<'a>(
     host: &'a Host,
     id: &'a AttachmentId,
     network: &Network,
@@ -62,19 +62,17 @@ pub async fn reserve<'a>(
             .find(|a| a.prefix() == request.prefix() && !reservation.addresses.contains(a));
         let address = match (request, former) {
             (AddressRequest::Exact(address), _) => *address,
-            (AddressRequest::Lease(_), Some(former))
-                if claim(host, id, former.ip()).await.is_ok() =>
-            {
+            (AddressRequest::Lease(_), Some(former)) if claim(host, id, former.ip()).is_ok() => {
                 *former
             }
             (AddressRequest::Lease(prefix), _) => {
-                let reserved = not_for_lease(host, network).await?;
-                let leased = lease(host, id, *prefix, &reserved).await?;
+                let reserved = not_for_lease(host, network)?;
+                let leased = lease(host, id, *prefix, &reserved)?;
                 reservation.taken.push(leased);
                 leased
             }
         };
-        if matches!(request, AddressRequest::Exact(_)) && claim(host, id, address.ip()).await? {
+        if matches!(request, AddressRequest::Exact(_)) && claim(host, id, address.ip())? {
             reservation.taken.push(address);
         }
         reservation.addresses.push(address);
@@ -84,27 +82,27 @@ pub async fn reserve<'a>(
 
 /// Clears away what is left of containers that are gone and still have one of these ports; true if
 /// there was anything.
-pub async fn clear_dead_ports(host: &Host, ports: &[PublishedPort]) -> Result<bool> {
+pub fn clear_dead_ports(host: &Host, ports: &[PublishedPort]) -> Result<bool> {
     let mut cleared = false;
     for port in ports {
         let element = Element::Publish(*port);
         let data = nftables::stored(host.nft()?, &element)?;
         let Some(ip) = data.as_deref().and_then(address_of_data) else { continue };
         cleared |= match host.state.owner(ip)? {
-            Some(owner) => detach::clear_dead_owner(host, &owner, ip).await?,
-            None => unrecorded::clear_port(host, &element, ip).await?,
+            Some(owner) => detach::clear_dead_owner(host, &owner, ip)?,
+            None => unrecorded::clear_port(host, &element, ip)?,
         };
     }
     Ok(cleared)
 }
 
 /// The addresses that the request would get, with nothing taken.
-pub async fn preview(host: &Host, id: &AttachmentId, network: &Network) -> Result<Vec<HostAddr>> {
+pub fn preview(host: &Host, id: &AttachmentId, network: &Network) -> Result<Vec<HostAddr>> {
     let mut addresses: Vec<HostAddr> = Vec::new();
-    let mut reserved = not_for_lease(host, network).await?;
+    let mut reserved = not_for_lease(host, network)?;
     for request in &network.addresses {
         let address = match request {
-            AddressRequest::Exact(address) => free(host, id, *address).await?,
+            AddressRequest::Exact(address) => free(host, id, *address)?,
             AddressRequest::Lease(prefix) => host.state.preview_lease(*prefix, &reserved)?,
         };
         reserved.push(address.ip());
@@ -113,30 +111,28 @@ pub async fn preview(host: &Host, id: &AttachmentId, network: &Network) -> Resul
     Ok(addresses)
 }
 
-async fn free(host: &Host, id: &AttachmentId, address: HostAddr) -> Result<HostAddr> {
+fn free(host: &Host, id: &AttachmentId, address: HostAddr) -> Result<HostAddr> {
     match host.state.owner(address.ip())? {
-        Some(owner) if owner != *id && is_alive(host, &owner).await? => {
-            Err(taken(address.ip(), &owner))
-        }
+        Some(owner) if owner != *id && is_alive(host, &owner)? => Err(taken(address.ip(), &owner)),
         _ => Ok(address),
     }
 }
 
-async fn is_alive(host: &Host, id: &AttachmentId) -> Result<bool> {
+fn is_alive(host: &Host, id: &AttachmentId) -> Result<bool> {
     match host.state.record(id)? {
-        Some(record) => Ok(host.standing(&record).await? == Standing::Up),
+        Some(record) => Ok(host.standing(&record)? == Standing::Up),
         None => Ok(false),
     }
 }
 
 /// Claims an address; true if it was not ours before. An owner whose container is gone, or who
 /// never came to be, is cleared away first.
-async fn claim(host: &Host, id: &AttachmentId, ip: IpAddr) -> Result<bool> {
+fn claim(host: &Host, id: &AttachmentId, ip: IpAddr) -> Result<bool> {
     loop {
         match host.state.claim(ip, id)? {
             Claim::Taken => return Ok(true),
             Claim::Ours => return Ok(false),
-            Claim::Owned(owner) if detach::clear_dead_owner(host, &owner, ip).await? => {}
+            Claim::Owned(owner) if detach::clear_dead_owner(host, &owner, ip)? => {}
             Claim::Owned(owner) => return Err(taken(ip, &owner)),
         }
     }
@@ -148,7 +144,7 @@ fn taken(ip: IpAddr, owner: &AttachmentId) -> Error {
 }
 
 /// A pool that has run dry may be full of containers that ended without `down`.
-async fn lease(
+fn lease(
     host: &Host,
     id: &AttachmentId,
     prefix: crate::addr::Prefix,
@@ -156,7 +152,7 @@ async fn lease(
 ) -> Result<HostAddr> {
     match host.state.lease(prefix, id, reserved) {
         Err(e) if e.kind() == ErrorKind::PoolExhausted => {
-            gc::collect(host).await?;
+            gc::collect(host)?;
             host.state.lease(prefix, id, reserved)
         }
         other => other,
@@ -164,7 +160,7 @@ async fn lease(
 }
 
 /// Gateways, the request's own addresses, and those that the host has on the bridge.
-async fn not_for_lease(host: &Host, network: &Network) -> Result<Vec<IpAddr>> {
+fn not_for_lease(host: &Host, network: &Network) -> Result<Vec<IpAddr>> {
     let mut reserved = network.gateways.clone();
     for request in &network.addresses {
         let first = request.prefix().nth(request.prefix().host_offsets().0);
@@ -179,11 +175,9 @@ async fn not_for_lease(host: &Host, network: &Network) -> Result<Vec<IpAddr>> {
         }
     }
     if let Topology::Bridge(name) = &network.topology
-        && let Some(bridge) = link::by_name(&host.rtnl, name).await?
+        && let Some(bridge) = link::by_name(&host.rtnl, name)?
     {
-        reserved.extend(
-            address::of_link(&host.rtnl, bridge.index).await?.into_iter().map(HostAddr::ip),
-        );
+        reserved.extend(address::of_link(&host.rtnl, bridge.index)?.into_iter().map(HostAddr::ip));
     }
     Ok(reserved)
 }

@@ -27,16 +27,16 @@ pub struct Unrecorded {
 }
 
 /// Every attachment of a container whose id is `name`, or whose far ends are in `target`.
-pub async fn find(host: &Host, name: &str, target: Option<&Target>) -> Result<Vec<Unrecorded>> {
+pub fn find(host: &Host, name: &str, target: Option<&Target>) -> Result<Vec<Unrecorded>> {
     let inside = match target {
-        Some(target) => link::all(&Container::open(target)?.rtnl).await?,
+        Some(target) => link::all(&Container::open(target)?.rtnl)?,
         None => Vec::new(),
     };
     let is_far_end = |near: &Link| {
         inside.iter().any(|far| far.peer == Some(near.index) && near.peer == Some(far.index))
     };
     let mut found = Vec::new();
-    for link in link::all(&host.rtnl).await? {
+    for link in link::all(&host.rtnl)? {
         let Some(id) = identity(&link) else { continue };
         let ours = [id.host_mac(), id.port_mac()].iter().any(|mac| link.mac == mac.octets());
         if ours && (id.container.as_str() == name || is_far_end(&link)) {
@@ -52,37 +52,37 @@ fn identity(link: &Link) -> Option<AttachmentId> {
 }
 
 /// Takes one of them down: its elements, its link, and the bridge if it was the last on it.
-pub async fn take_down(host: &Host, target: Option<&Target>, lost: &Unrecorded) -> Result<()> {
+pub fn take_down(host: &Host, target: Option<&Target>, lost: &Unrecorded) -> Result<()> {
     let container = target.map(Container::open).transpose()?;
-    let ips = addresses(host, container.as_ref(), lost).await?;
+    let ips = addresses(host, container.as_ref(), lost)?;
     let name = target.map_or(TargetName::Named(String::new()), |target| target.name().clone());
     let near: IfName = lost.link.name.parse()?;
     let mut executor = Executor::new(host, container, &name);
     remove_published(host, &ips)?;
-    executor.undo(&Step::DeleteElements(stored(host, elements(&near, &ips))?)).await?;
+    executor.undo(&Step::DeleteElements(stored(host, elements(&near, &ips))?))?;
     let label = Label { name: near, alias: lost.id.alias(), mac: lost.id.host_mac() };
-    executor.undo(&Step::DeleteVeth(label)).await?;
+    executor.undo(&Step::DeleteVeth(label))?;
     if let Some(master) = lost.link.master {
-        leave_bridge(host, &mut executor, master).await?;
+        leave_bridge(host, &mut executor, master)?;
     }
     ips.into_iter().try_for_each(|ip| host.state.release(HostAddr::single(ip), &lost.id))
 }
 
 /// The container's addresses, as it has them and as the host routes to them.
-async fn addresses(
+fn addresses(
     host: &Host,
     container: Option<&Container<'_>>,
     lost: &Unrecorded,
 ) -> Result<BTreeSet<IpAddr>> {
     let mut ips = BTreeSet::new();
     if let Some(container) = container
-        && let Some(link) = link::by_name(&container.rtnl, &lost.id.ifname).await?
+        && let Some(link) = link::by_name(&container.rtnl, &lost.id.ifname)?
     {
-        let own = address::of_link(&container.rtnl, link.index).await?;
+        let own = address::of_link(&container.rtnl, link.index)?;
         ips.extend(own.into_iter().map(HostAddr::ip));
     }
     for family in [Family::V4, Family::V6] {
-        let routes = route::all(&host.rtnl, family).await?.into_iter();
+        let routes = route::all(&host.rtnl, family)?.into_iter();
         let single = routes.filter(|entry| {
             entry.link == Some(lost.link.index) && entry.destination.length() == family.bits()
         });
@@ -117,11 +117,11 @@ fn remove_published(host: &Host, ips: &BTreeSet<IpAddr>) -> Result<()> {
 }
 
 /// A bridge that netup made goes with the last link on it.
-async fn leave_bridge(host: &Host, executor: &mut Executor<'_>, index: u32) -> Result<()> {
-    let Some(bridge) = link::by_index(&host.rtnl, index).await? else { return Ok(()) };
+fn leave_bridge(host: &Host, executor: &mut Executor<'_>, index: u32) -> Result<()> {
+    let Some(bridge) = link::by_index(&host.rtnl, index)? else { return Ok(()) };
     let name: IfName = bridge.name.parse()?;
     let label = bridge_label(&name);
-    let links = link::all(&host.rtnl).await?;
+    let links = link::all(&host.rtnl)?;
     let empty = !links.iter().any(|link| link.master == Some(index));
     let ours = bridge.alias.as_deref() == Some(&label.alias) && host.state.bridge(&name)?.is_none();
     if !(empty && ours) {
@@ -129,14 +129,14 @@ async fn leave_bridge(host: &Host, executor: &mut Executor<'_>, index: u32) -> R
     }
     let of_bridge =
         vec![Element::Link(name.clone()), Element::Hairpin(name.clone()), Element::Reflected(name)];
-    executor.undo(&Step::DeleteElements(stored(host, of_bridge)?)).await?;
-    executor.undo(&Step::DeleteBridge(label)).await
+    executor.undo(&Step::DeleteElements(stored(host, of_bridge)?))?;
+    executor.undo(&Step::DeleteBridge(label))
 }
 
 /// Clears a published port that leads to an address which nobody remembers and which the host
 /// cannot reach by a link of its own: nobody is there. True if it is cleared.
-pub async fn clear_port(host: &Host, element: &Element, ip: IpAddr) -> Result<bool> {
-    match route::lookup(&host.rtnl, ip).await? {
+pub fn clear_port(host: &Host, element: &Element, ip: IpAddr) -> Result<bool> {
+    match route::lookup(&host.rtnl, ip)? {
         Some(entry) if entry.via.is_none() && !entry.destination.is_default() => Ok(false),
         _ => {
             let operation = "nft delete element inet netup";

@@ -16,16 +16,13 @@ use crate::request::Sysctl;
 
 impl Executor<'_> {
     /// The steps whose effect does not hold.
-    pub async fn drift<'s>(
-        &self,
-        steps: impl IntoIterator<Item = &'s Step>,
-    ) -> Result<Vec<&'s Step>> {
+    pub fn drift<'s>(&self, steps: impl IntoIterator<Item = &'s Step>) -> Result<Vec<&'s Step>> {
         let steps: Vec<&Step> = steps.into_iter().collect();
         let mut look = Look::new(self);
         look.read_container_sysctls(&steps)?;
         let mut drift = Vec::new();
         for step in steps {
-            match look.holds(step).await {
+            match look.holds(step) {
                 Ok(true) => {}
                 Ok(false) => drift.push(step),
                 Err(e) if e.is_gone() => drift.push(step),
@@ -71,25 +68,25 @@ impl<'e> Look<'e> {
         Ok(())
     }
 
-    async fn holds(&mut self, step: &Step) -> Result<bool> {
+    fn holds(&mut self, step: &Step) -> Result<bool> {
         match step {
             Step::InstallRuleset => {
                 Ok(nftables::table(self.executor.host.nft()?)? == Table::Current)
             }
             Step::WriteSysctls { side, sysctls } => self.sysctls_hold(*side, sysctls),
-            Step::AddBridge { name, .. } => Ok(self.link(Side::Host, name).await?.is_some()),
-            Step::AddVeth(veth) => self.veth_holds(veth).await,
+            Step::AddBridge { name, .. } => Ok(self.link(Side::Host, name)?.is_some()),
+            Step::AddVeth(veth) => self.veth_holds(veth),
             Step::PinMac { name, mac } => {
-                let link = self.link(Side::Host, name).await?;
+                let link = self.link(Side::Host, name)?;
                 Ok(link.is_some_and(|link| link.mac == mac.octets()))
             }
             Step::SetUp { side, name, .. } => {
-                Ok(self.link(*side, name).await?.is_some_and(|link| link.up))
+                Ok(self.link(*side, name)?.is_some_and(|link| link.up))
             }
             Step::AddAddress { side, name, address, .. } => {
-                self.address_holds(*side, name, *address).await
+                self.address_holds(*side, name, *address)
             }
-            Step::AddRoute(wanted) => self.route_holds(wanted).await,
+            Step::AddRoute(wanted) => self.route_holds(wanted),
             Step::AddElements(elements) => {
                 let stored = |element| is_stored(self.executor.host.nft()?, element);
                 elements.iter().try_fold(true, |all, element| Ok(all && stored(element)?))
@@ -106,23 +103,23 @@ impl<'e> Look<'e> {
         }
     }
 
-    async fn link(&mut self, side: Side, name: &IfName) -> Result<Option<Link>> {
+    fn link(&mut self, side: Side, name: &IfName) -> Result<Option<Link>> {
         let key = (side, name.clone());
         if let Some(known) = self.links.get(&key) {
             return Ok(known.clone());
         }
-        let link = link::by_name(self.executor.side(side)?, name).await?;
+        let link = link::by_name(self.executor.side(side)?, name)?;
         self.links.insert(key, link.clone());
         Ok(link)
     }
 
-    async fn veth_holds(&mut self, veth: &Veth) -> Result<bool> {
+    fn veth_holds(&mut self, veth: &Veth) -> Result<bool> {
         let master = match &veth.bridge {
-            Some(bridge) => self.link(Side::Host, bridge).await?.map(|link| link.index),
+            Some(bridge) => self.link(Side::Host, bridge)?.map(|link| link.index),
             None => None,
         };
-        let near = self.link(Side::Host, &veth.host).await?;
-        let far = self.link(Side::Container, &veth.container).await?;
+        let near = self.link(Side::Host, &veth.host)?;
+        let far = self.link(Side::Container, &veth.container)?;
         Ok(near.zip(far).is_some_and(|(near, far)| {
             near.index == veth.host_index
                 && near.master == master
@@ -131,13 +128,13 @@ impl<'e> Look<'e> {
         }))
     }
 
-    async fn address_holds(&mut self, side: Side, name: &IfName, wanted: HostAddr) -> Result<bool> {
-        let Some(link) = self.link(side, name).await? else { return Ok(false) };
+    fn address_holds(&mut self, side: Side, name: &IfName, wanted: HostAddr) -> Result<bool> {
+        let Some(link) = self.link(side, name)? else { return Ok(false) };
         let key = (side, link.index);
         if let Some(known) = self.addresses.get(&key) {
             return Ok(known.contains(&wanted));
         }
-        let found = address::of_link(self.executor.side(side)?, link.index).await?;
+        let found = address::of_link(self.executor.side(side)?, link.index)?;
         let holds = found.contains(&wanted);
         self.addresses.insert(key, found);
         Ok(holds)
@@ -151,8 +148,8 @@ impl<'e> Look<'e> {
         wanted.iter().try_fold(true, |all, sysctl| Ok(all && holds(sysctl)?))
     }
 
-    async fn route_holds(&mut self, wanted: &Route) -> Result<bool> {
-        let Some(link) = self.link(wanted.side, &wanted.name).await? else { return Ok(false) };
+    fn route_holds(&mut self, wanted: &Route) -> Result<bool> {
+        let Some(link) = self.link(wanted.side, &wanted.name)? else { return Ok(false) };
         let matches = |entry: &Entry| {
             entry.destination == wanted.destination
                 && entry.link == Some(link.index)
@@ -164,18 +161,18 @@ impl<'e> Look<'e> {
             // One look-up: the host's table may be long.
             Side::Host => {
                 let rtnl = self.executor.side(Side::Host)?;
-                let entry = route::lookup(rtnl, wanted.destination.network()).await?;
+                let entry = route::lookup(rtnl, wanted.destination.network())?;
                 Ok(entry.is_some_and(|entry| matches(&entry)))
             }
             Side::Container => {
-                Ok(self.container_routes(wanted.destination.family()).await?.iter().any(matches))
+                Ok(self.container_routes(wanted.destination.family())?.iter().any(matches))
             }
         }
     }
 
-    async fn container_routes(&mut self, family: Family) -> Result<&[Entry]> {
+    fn container_routes(&mut self, family: Family) -> Result<&[Entry]> {
         if !self.container_routes.contains_key(&family) {
-            let found = route::all(self.executor.side(Side::Container)?, family).await?;
+            let found = route::all(self.executor.side(Side::Container)?, family)?;
             self.container_routes.insert(family, found);
         }
         Ok(self.container_routes.get(&family).map_or(&[], Vec::as_slice))

@@ -25,14 +25,14 @@ impl Journal {
 
     /// Takes everything back, last first, but for what others rely on. What fails is reported and
     /// does not stop the rest.
-    pub async fn unwind(self, executor: &mut Executor<'_>, relied_on: &[Shared]) -> Vec<Error> {
+    pub fn unwind(self, executor: &mut Executor<'_>, relied_on: &[Shared]) -> Vec<Error> {
         let due = |scope: &UndoScope| match scope {
             UndoScope::Attachment | UndoScope::Failure => true,
             UndoScope::FailureIfUnused(shared) => !relied_on.contains(shared),
         };
         let mut failures = Vec::new();
         for (_, step) in self.armed.iter().rev().filter(|(scope, _)| due(scope)) {
-            failures.extend(executor.undo(step).await.err());
+            failures.extend(executor.undo(step).err());
         }
         failures
     }

@@ -17,21 +17,21 @@ use crate::state::{BridgeRecord, Lock, Phase, Record};
 
 /// Makes the attachment, whole or not at all. `kept` are addresses that a lease takes again. The
 /// attachment's lock must be held.
-pub async fn establish(
+pub fn establish(
     host: &Host,
     request: &Request,
     kept: &[HostAddr],
     watch: Watch<'_>,
 ) -> Result<Attachment> {
-    let reservation = reserve(host, &request.id, &request.network, kept).await?;
+    let reservation = reserve(host, &request.id, &request.network, kept)?;
     let container = Container::open(&request.target)?;
-    let prepared = prepare(host, &container.rtnl, request, reservation.addresses()).await;
+    let prepared = prepare(host, &container.rtnl, request, reservation.addresses());
     let (bridge, plan) = match prepared {
         // A port may only seem to be taken: what it leads to has ended.
         Err(e) if e.kind() == ErrorKind::PortInUse => {
             let ports = plan::published(&request.network.publish, reservation.addresses());
-            match reserve::clear_dead_ports(host, &ports).await? {
-                true => prepare(host, &container.rtnl, request, reservation.addresses()).await?,
+            match reserve::clear_dead_ports(host, &ports)? {
+                true => prepare(host, &container.rtnl, request, reservation.addresses())?,
                 false => return Err(e),
             }
         }
@@ -39,21 +39,21 @@ pub async fn establish(
     };
     let mut executor = Executor::new(host, Some(container), request.target.name());
     let mut journal = Journal::default();
-    match carry_out(&mut executor, request, &plan, bridge.as_ref(), &mut journal, watch).await {
+    match carry_out(&mut executor, request, &plan, bridge.as_ref(), &mut journal, watch) {
         Ok(()) => {
             reservation.commit();
             Ok(plan.attachment)
         }
-        Err(cause) => Err(roll_back(executor, journal, &plan, bridge.as_ref(), cause).await),
+        Err(cause) => Err(roll_back(executor, journal, &plan, bridge.as_ref(), cause)),
     }
 }
 
 /// The plan, with nothing reserved, as if `former` were gone already.
-pub async fn preview(host: &Host, request: &Request, former: Option<&Record>) -> Result<Plan> {
-    let addresses = reserve::preview(host, &request.id, &request.network).await?;
+pub fn preview(host: &Host, request: &Request, former: Option<&Record>) -> Result<Plan> {
+    let addresses = reserve::preview(host, &request.id, &request.network)?;
     let container = Container::open(&request.target)?;
     let wanted = wanted(request, &addresses);
-    let observed = observe(host, &container.rtnl, &request.target, &wanted).await?;
+    let observed = observe(host, &container.rtnl, &request.target, &wanted)?;
     let observed = match former {
         Some(former) => observed.without(&former.attachment),
         None => observed,
@@ -63,7 +63,7 @@ pub async fn preview(host: &Host, request: &Request, former: Option<&Record>) ->
 
 /// Locks the bridge, if there is to be one, and plans. The addresses must be reserved before: to
 /// clear a dead owner away may take the same lock.
-async fn prepare<'a>(
+fn prepare<'a>(
     host: &'a Host,
     container: &Rtnl,
     request: &Request,
@@ -71,7 +71,7 @@ async fn prepare<'a>(
 ) -> Result<(Option<SharedBridge<'a>>, Plan)> {
     let bridge = SharedBridge::lock(host, &request.network.topology)?;
     let wanted = wanted(request, addresses);
-    let observed = observe(host, container, &request.target, &wanted).await?;
+    let observed = observe(host, container, &request.target, &wanted)?;
     Ok((bridge, plan::plan(&wanted, &observed)?))
 }
 
@@ -87,7 +87,7 @@ fn wanted<'a>(request: &'a Request, addresses: &'a [HostAddr]) -> Wanted<'a> {
 
 /// Writes the intent, applies the plan, verifies it and completes the record. On failure the
 /// journal holds what is to be taken back.
-async fn carry_out(
+fn carry_out(
     executor: &mut Executor<'_>,
     request: &Request,
     plan: &Plan,
@@ -101,10 +101,10 @@ async fn carry_out(
     let Attachment { id, target, .. } = &plan.attachment;
     for planned in plan.all() {
         journal.arm(planned);
-        executor.apply(&planned.step).await.map_err(|e| e.context(format!("attach {id}")))?;
+        executor.apply(&planned.step).map_err(|e| e.context(format!("attach {id}")))?;
         watch(&Progress { step: &planned.step, target })?;
     }
-    verify(executor, plan).await?;
+    verify(executor, plan)?;
     record.phase = Phase::Complete;
     executor.host.state.save(&record)
 }
@@ -114,8 +114,8 @@ fn intent(request: &Request, plan: &Plan) -> Record {
     Record::intent(request.network.clone(), plan.attachment.clone(), steps, plan.undo())
 }
 
-async fn verify(executor: &Executor<'_>, plan: &Plan) -> Result<()> {
-    let drift = executor.drift(plan.all().map(|planned| &planned.step)).await?;
+fn verify(executor: &Executor<'_>, plan: &Plan) -> Result<()> {
+    let drift = executor.drift(plan.all().map(|planned| &planned.step))?;
     let Some(step) = drift.first() else {
         return Ok(());
     };
@@ -129,7 +129,7 @@ async fn verify(executor: &Executor<'_>, plan: &Plan) -> Result<()> {
 
 /// Takes everything back, the state last. The cause comes first in the error, then what the undo
 /// could not do.
-async fn roll_back(
+fn roll_back(
     mut executor: Executor<'_>,
     journal: Journal,
     plan: &Plan,
@@ -147,7 +147,7 @@ async fn roll_back(
         failures.push(e);
         Shared::ALL.to_vec()
     });
-    failures.extend(journal.unwind(&mut executor, &relied_on).await);
+    failures.extend(journal.unwind(&mut executor, &relied_on));
     failures.extend(bridge.and_then(|bridge| bridge.leave(plan).err()));
     if failures.is_empty() {
         failures.extend(host.state.forget(&plan.attachment.id).err());

@@ -3,12 +3,15 @@
 use std::panic;
 use std::thread;
 
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
 use nix::sched::{CloneFlags, unshare};
-use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkVeth};
+use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkVeth};
 
 use crate::doctor::program::{Program, install_command};
 use crate::doctor::{failure, ok, warning};
 use crate::error::{Error, Result};
+use crate::kernel::rtnl::Rtnl;
 use crate::outcome::Finding;
 use crate::ruleset;
 
@@ -51,33 +54,15 @@ fn not_made(error: &Error) -> Finding {
 }
 
 fn links() -> Vec<Finding> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime {
-        Ok(runtime) => runtime.block_on(try_links()),
-        Err(error) => vec![warning(
-            "veth",
-            format!("was not tried: {error}"),
-            "raise the limit of open files (ulimit -n)",
-        )],
-    }
-}
-
-async fn try_links() -> Vec<Finding> {
-    let handle = match rtnetlink::new_connection() {
-        Ok((connection, handle, _)) => {
-            tokio::spawn(connection);
-            handle
-        }
+    let rtnl = match Rtnl::here() {
+        Ok((rtnl, _)) => rtnl,
         Err(error) => {
-            return vec![failure(
-                "veth",
-                error.to_string(),
-                "run netup where netlink sockets are allowed",
-            )];
+            let remedy = "run netup where netlink sockets are allowed";
+            return vec![failure("veth", error.message(), remedy)];
         }
     };
-    let veth = add(&handle, LinkVeth::new("nu-try0", "nu-try1")).await;
-    let bridge = add(&handle, LinkBridge::new("nu-try2")).await;
+    let veth = add(&rtnl, LinkVeth::new("nu-try0", "nu-try1"));
+    let bridge = add(&rtnl, LinkBridge::new("nu-try2"));
     vec![
         match veth {
             Ok(()) => ok("veth", "can be made"),
@@ -92,8 +77,9 @@ async fn try_links() -> Vec<Finding> {
     ]
 }
 
-async fn add<T>(handle: &Handle, link: LinkMessageBuilder<T>) -> std::result::Result<(), String> {
-    handle.link().add(link.build()).execute().await.map_err(|e| format!("cannot be made: {e}"))
+fn add<T>(rtnl: &Rtnl, link: LinkMessageBuilder<T>) -> std::result::Result<(), String> {
+    let message = RouteNetlinkMessage::NewLink(link.build());
+    rtnl.change(message, NLM_F_CREATE | NLM_F_EXCL, "cannot be made").map_err(|e| e.message())
 }
 
 fn rules(nft: &Program) -> Finding {

@@ -1,18 +1,17 @@
 //! The links by which the host reaches the outside: those its default routes lead to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, Ipv6Addr};
 
-use futures_util::TryStreamExt;
 use netlink_packet_route::address::{
     AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope,
 };
-use netlink_packet_route::link::LinkAttribute;
 use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol};
-use rtnetlink::{Handle, RouteMessageBuilder};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::doctor::warning;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
+use crate::kernel::link;
+use crate::kernel::rtnl::Rtnl;
 use crate::outcome::Finding;
 
 /// Names of links, each in its role.
@@ -28,15 +27,9 @@ pub struct Uplinks {
 
 impl Uplinks {
     /// Reads them from the calling thread's network namespace.
-    pub async fn observe() -> Result<Self> {
-        let (connection, handle, _) = rtnetlink::new_connection()
-            .map_err(|e| Error::io("open a NETLINK_ROUTE socket", &e))?;
-        tokio::spawn(connection);
-        let failed = |e: rtnetlink::Error| {
-            Error::new(ErrorKind::Kernel, format!("list routes and links: {e}"))
-        };
-        let found = Found::ask(&handle).await.map_err(failed)?;
-        Ok(found.uplinks())
+    pub fn observe() -> Result<Self> {
+        let (rtnl, _) = Rtnl::here()?;
+        Ok(Found::ask(&rtnl)?.uplinks())
     }
 
     /// Every link with a default route, of whichever family.
@@ -58,22 +51,18 @@ struct Found {
 }
 
 impl Found {
-    async fn ask(handle: &Handle) -> std::result::Result<Self, rtnetlink::Error> {
-        let v4 = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let v6 = RouteMessageBuilder::<Ipv6Addr>::new().build();
-        let name = |link: netlink_packet_route::link::LinkMessage| {
-            let name = link.attributes.into_iter().find_map(|a| match a {
-                LinkAttribute::IfName(name) => Some(name),
-                _ => None,
-            });
-            (link.header.index, name.unwrap_or_default())
+    fn ask(rtnl: &Rtnl) -> Result<Self> {
+        let names = link::all(rtnl)?.into_iter().map(|link| (link.index, link.name)).collect();
+        let addresses = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let address = |message| match message {
+            RouteNetlinkMessage::NewAddress(address) => Some(address),
+            _ => None,
         };
         Ok(Self {
-            names: handle.link().get().execute().map_ok(name).try_collect().await?,
-            // A full routing table may hold a million routes: only the defaults are kept.
-            v4: handle.route().get(v4).execute().try_filter(is_default).try_collect().await?,
-            v6: handle.route().get(v6).execute().try_filter(is_default).try_collect().await?,
-            addresses: handle.address().get().execute().try_collect().await?,
+            names,
+            v4: defaults(rtnl, AddressFamily::Inet)?,
+            v6: defaults(rtnl, AddressFamily::Inet6)?,
+            addresses: rtnl.dump(addresses, "ip address show", address)?,
         })
     }
 
@@ -93,9 +82,18 @@ impl Found {
     }
 }
 
-fn is_default(route: &RouteMessage) -> std::future::Ready<bool> {
-    let main = route.header.table == RouteHeader::RT_TABLE_MAIN;
-    std::future::ready(main && route.header.destination_prefix_length == 0)
+/// A full routing table may hold a million routes: only the defaults are kept.
+fn defaults(rtnl: &Rtnl, family: AddressFamily) -> Result<Vec<RouteMessage>> {
+    let mut request = RouteMessage::default();
+    request.header.address_family = family;
+    request.header.table = RouteHeader::RT_TABLE_MAIN;
+    let default = |message| match message {
+        RouteNetlinkMessage::NewRoute(route) => {
+            (route.header.destination_prefix_length == 0).then_some(route)
+        }
+        _ => None,
+    };
+    rtnl.dump(RouteNetlinkMessage::GetRoute(request), "ip route show default", default)
 }
 
 fn oifs(route: &RouteMessage) -> Vec<u32> {

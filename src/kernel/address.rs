@@ -17,7 +17,7 @@ use crate::kernel::rtnl::Rtnl;
 /// Assigns an address. IPv6 skips duplicate address detection, which would leave the address
 /// tentative for 1 to 2 seconds. Without `connected` the kernel makes no route to the prefix
 /// (`IFA_F_NOPREFIXROUTE`: IPv6 since 3.14, IPv4 since 4.4).
-pub async fn add(
+pub fn add(
     rtnl: &Rtnl,
     index: u32,
     address: HostAddr,
@@ -36,29 +36,21 @@ pub async fn add(
         message.attributes.push(AddressAttribute::Broadcast(broadcast));
     }
     rtnl.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL, operation)
-        .await
 }
 
 /// Takes an address away.
-pub async fn delete(
-    rtnl: &Rtnl,
-    index: u32,
-    address: HostAddr,
-    operation: &impl Display,
-) -> Result<()> {
-    rtnl.change(RouteNetlinkMessage::DelAddress(message(index, address)), 0, operation).await
+pub fn delete(rtnl: &Rtnl, index: u32, address: HostAddr, operation: &impl Display) -> Result<()> {
+    rtnl.change(RouteNetlinkMessage::DelAddress(message(index, address)), 0, operation)
 }
 
 /// The addresses of one link.
-pub async fn of_link(rtnl: &Rtnl, index: u32) -> Result<Vec<HostAddr>> {
+pub fn of_link(rtnl: &Rtnl, index: u32) -> Result<Vec<HostAddr>> {
     let mut message = AddressMessage::default();
     // With NETLINK_GET_STRICT_CHK the kernel filters by index, so that this costs the same
     // however many links there are (Linux 4.20, commit d7e38611b81e).
     message.header.index = index;
-    let found = rtnl
-        .dump(RouteNetlinkMessage::GetAddress(message), format!("ip address show index {index}"))
-        .await?;
-    Ok(found.into_iter().filter_map(host_addr).collect())
+    let operation = format!("ip address show index {index}");
+    rtnl.dump(RouteNetlinkMessage::GetAddress(message), operation, host_addr)
 }
 
 fn host_addr(message: RouteNetlinkMessage) -> Option<HostAddr> {

@@ -42,23 +42,23 @@ pub struct Link {
 }
 
 /// The link of this name; `None` if there is none.
-pub async fn by_name(rtnl: &Rtnl, name: &IfName) -> Result<Option<Link>> {
+pub fn by_name(rtnl: &Rtnl, name: &IfName) -> Result<Option<Link>> {
     let mut message = LinkMessage::default();
     message.attributes.push(LinkAttribute::IfName(name.to_string()));
-    get(rtnl, message, format!("ip link show {name}")).await
+    get(rtnl, message, format!("ip link show {name}"))
 }
 
 /// The link of this index; `None` if there is none.
-pub async fn by_index(rtnl: &Rtnl, index: u32) -> Result<Option<Link>> {
+pub fn by_index(rtnl: &Rtnl, index: u32) -> Result<Option<Link>> {
     let mut message = LinkMessage::default();
     message.header.index = index;
-    get(rtnl, message, format!("ip link show index {index}")).await
+    get(rtnl, message, format!("ip link show index {index}"))
 }
 
-async fn get(rtnl: &Rtnl, mut message: LinkMessage, operation: String) -> Result<Option<Link>> {
+fn get(rtnl: &Rtnl, mut message: LinkMessage, operation: String) -> Result<Option<Link>> {
     // Without the counters the answer is a third as long.
     message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-    match rtnl.get(RouteNetlinkMessage::GetLink(message), operation).await {
+    match rtnl.get(RouteNetlinkMessage::GetLink(message), operation) {
         Ok(Some(RouteNetlinkMessage::NewLink(link))) => Ok(Some(facts(link))),
         Ok(_) => Ok(None),
         Err(e) if e.is_gone() => Ok(None),
@@ -67,15 +67,14 @@ async fn get(rtnl: &Rtnl, mut message: LinkMessage, operation: String) -> Result
 }
 
 /// Every link of the namespace.
-pub async fn all(rtnl: &Rtnl) -> Result<Vec<Link>> {
+pub fn all(rtnl: &Rtnl) -> Result<Vec<Link>> {
     let mut message = LinkMessage::default();
     message.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-    let links = rtnl.dump(RouteNetlinkMessage::GetLink(message), "ip link show").await?;
     let link = |message| match message {
         RouteNetlinkMessage::NewLink(link) => Some(facts(link)),
         _ => None,
     };
-    Ok(links.into_iter().filter_map(link).collect())
+    rtnl.dump(RouteNetlinkMessage::GetLink(message), "ip link show", link)
 }
 
 fn facts(message: LinkMessage) -> Link {
@@ -118,7 +117,7 @@ fn kind(info: LinkInfo) -> Option<String> {
 ///
 /// Both ends stay down. `IFF_UP` on the far end fails with ENOTCONN, as it is not linked yet; and
 /// the near end must not be up before it has been told to ignore router advertisements.
-pub async fn add_veth(
+pub fn add_veth(
     rtnl: &Rtnl,
     veth: &Veth,
     netns: BorrowedFd<'_>,
@@ -137,7 +136,7 @@ pub async fn add_veth(
         Some(index) => near.controller(index),
         None => near,
     };
-    create(rtnl, near.build(), operation).await
+    create(rtnl, near.build(), operation)
 }
 
 fn end<T>(builder: LinkMessageBuilder<T>, mac: Mac, mtu: Option<u32>) -> LinkMessageBuilder<T> {
@@ -149,22 +148,22 @@ fn end<T>(builder: LinkMessageBuilder<T>, mac: Mac, mtu: Option<u32>) -> LinkMes
 }
 
 /// Creates a bridge, down.
-pub async fn add_bridge(
+pub fn add_bridge(
     rtnl: &Rtnl,
     name: &IfName,
     mac: Mac,
     mtu: Option<u32>,
     operation: &impl Display,
 ) -> Result<()> {
-    create(rtnl, end(LinkBridge::new(name.as_str()), mac, mtu).build(), operation).await
+    create(rtnl, end(LinkBridge::new(name.as_str()), mac, mtu).build(), operation)
 }
 
-async fn create(rtnl: &Rtnl, message: LinkMessage, operation: &impl Display) -> Result<()> {
-    rtnl.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL, operation).await
+fn create(rtnl: &Rtnl, message: LinkMessage, operation: &impl Display) -> Result<()> {
+    rtnl.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL, operation)
 }
 
 /// Sets a link up, and labels it if asked.
-pub async fn set_up(
+pub fn set_up(
     rtnl: &Rtnl,
     index: u32,
     alias: Option<&str>,
@@ -175,26 +174,26 @@ pub async fn set_up(
         Some(alias) => builder.alias(alias),
         None => builder,
     };
-    rtnl.change(RouteNetlinkMessage::SetLink(builder.build()), 0, operation).await
+    rtnl.change(RouteNetlinkMessage::SetLink(builder.build()), 0, operation)
 }
 
 /// Sets a link's hardware address.
-pub async fn set_mac(rtnl: &Rtnl, index: u32, mac: Mac, operation: &impl Display) -> Result<()> {
+pub fn set_mac(rtnl: &Rtnl, index: u32, mac: Mac, operation: &impl Display) -> Result<()> {
     let message = LinkUnspec::new_with_index(index).address(mac.octets().to_vec()).build();
-    rtnl.change(RouteNetlinkMessage::SetLink(message), 0, operation).await
+    rtnl.change(RouteNetlinkMessage::SetLink(message), 0, operation)
 }
 
 /// Lets a bridge's port send a frame back where it came from (`IFLA_BRPORT_MODE`).
-pub async fn set_hairpin(rtnl: &Rtnl, index: u32, operation: &impl Display) -> Result<()> {
+pub fn set_hairpin(rtnl: &Rtnl, index: u32, operation: &impl Display) -> Result<()> {
     let message = LinkUnspec::new_with_index(index)
         .set_port_kind(InfoPortKind::Bridge)
         .set_port_data(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)]))
         .build();
-    rtnl.change(RouteNetlinkMessage::SetLink(message), 0, operation).await
+    rtnl.change(RouteNetlinkMessage::SetLink(message), 0, operation)
 }
 
 /// Sets a link down.
-pub async fn set_down(rtnl: &Rtnl, index: u32, operation: &impl Display) -> Result<()> {
+pub fn set_down(rtnl: &Rtnl, index: u32, operation: &impl Display) -> Result<()> {
     let message = LinkUnspec::new_with_index(index).down().build();
-    rtnl.change(RouteNetlinkMessage::SetLink(message), 0, operation).await
+    rtnl.change(RouteNetlinkMessage::SetLink(message), 0, operation)
 }

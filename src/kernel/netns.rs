@@ -85,7 +85,6 @@ pub fn route_socket() -> Result<(Socket, u64)> {
     let failed = |e: io::Error| Error::io("open a NETLINK_ROUTE socket", &e);
     let mut socket = Socket::new(NETLINK_ROUTE).map_err(failed)?;
     socket.bind(&SocketAddr::new(0, 0)).map_err(failed)?;
-    socket.set_non_blocking(true).map_err(failed)?;
     // The kernel's own words on refusal, and only what the request names in a reply.
     socket.set_ext_ack(true).map_err(failed)?;
     socket.set_cap_ack(true).map_err(failed)?;

@@ -38,6 +38,8 @@ impl Deletion {
     ) -> Result<Self> {
         let operation = operation.into();
         let (socket, _) = netns::route_socket()?;
+        // The answer is looked for, never waited for.
+        socket.set_non_blocking(true).map_err(|e| Error::io("open a NETLINK_ROUTE socket", &e))?;
         let request = request(index);
         let mut keep: Vec<RawFd> = linger.iter().map(AsRawFd::as_raw_fd).collect();
         keep.push(socket.as_raw_fd());

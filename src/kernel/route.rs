@@ -37,20 +37,15 @@ pub struct Entry {
 }
 
 /// Adds a route.
-pub async fn add(rtnl: &Rtnl, index: u32, route: &Route, operation: &impl Display) -> Result<()> {
+pub fn add(rtnl: &Rtnl, index: u32, route: &Route, operation: &impl Display) -> Result<()> {
     let message = RouteNetlinkMessage::NewRoute(message(index, route));
-    rtnl.change(message, NLM_F_CREATE | NLM_F_EXCL, operation).await
+    rtnl.change(message, NLM_F_CREATE | NLM_F_EXCL, operation)
 }
 
 /// Adds a route, or puts it in the place of one to the same destination.
-pub async fn replace(
-    rtnl: &Rtnl,
-    index: u32,
-    route: &Route,
-    operation: &impl Display,
-) -> Result<()> {
+pub fn replace(rtnl: &Rtnl, index: u32, route: &Route, operation: &impl Display) -> Result<()> {
     let message = RouteNetlinkMessage::NewRoute(message(index, route));
-    rtnl.change(message, NLM_F_CREATE | NLM_F_REPLACE, operation).await
+    rtnl.change(message, NLM_F_CREATE | NLM_F_REPLACE, operation)
 }
 
 fn message(index: u32, route: &Route) -> RouteMessage {
@@ -80,14 +75,14 @@ fn message(index: u32, route: &Route) -> RouteMessage {
 ///
 /// This is one look-up, whatever the table holds. `RTM_F_FIB_MATCH` gives the entry itself instead
 /// of the resolved route (IPv4 since 4.13, IPv6 since 4.14).
-pub async fn lookup(rtnl: &Rtnl, ip: IpAddr) -> Result<Option<Entry>> {
+pub fn lookup(rtnl: &Rtnl, ip: IpAddr) -> Result<Option<Entry>> {
     let mut message = RouteMessage::default();
     message.header.address_family = family(Family::of(ip));
     message.header.destination_prefix_length = Family::of(ip).bits();
     message.header.flags = RouteFlags::FibMatch;
     message.attributes.push(RouteAttribute::Destination(ip.into()));
     let request = RouteNetlinkMessage::GetRoute(message);
-    match rtnl.get(request, format!("ip route get fibmatch {ip}")).await {
+    match rtnl.get(request, format!("ip route get fibmatch {ip}")) {
         Ok(Some(RouteNetlinkMessage::NewRoute(route))) => Ok(entry(route)),
         Ok(_) => Ok(None),
         Err(e) if unreachable(e.errno()) => Ok(None),
@@ -111,17 +106,15 @@ fn unreachable(errno: Option<i32>) -> bool {
 }
 
 /// Every route of the main table in one family.
-pub async fn all(rtnl: &Rtnl, of: Family) -> Result<Vec<Entry>> {
+pub fn all(rtnl: &Rtnl, of: Family) -> Result<Vec<Entry>> {
     let mut message = RouteMessage::default();
     message.header.address_family = family(of);
     message.header.table = RouteHeader::RT_TABLE_MAIN;
     let request = RouteNetlinkMessage::GetRoute(message);
-    let found = rtnl.dump(request, format!("ip route show ({of})")).await?;
-    let of_message = |message| match message {
+    rtnl.dump(request, format!("ip route show ({of})"), |message| match message {
         RouteNetlinkMessage::NewRoute(route) => entry(route),
         _ => None,
-    };
-    Ok(found.into_iter().filter_map(of_message).collect())
+    })
 }
 
 fn entry(message: RouteMessage) -> Option<Entry> {

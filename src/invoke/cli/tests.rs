@@ -170,7 +170,7 @@ fn wrong_lines_get_one_line() {
         ),
         (
             "netup 1 10.0.0.2/24 --ifname sixteen-bytes-xy",
-            "interface name \"sixteen-bytes-xy\" is too long; use at most 15 bytes",
+            "interface name \"sixteen-bytes-xy\" is too long; use letters, digits, '-', '_' and '.', at most 15 in all",
         ),
         ("netup down", "TARGET|ID is missing; see netup down --help"),
         ("netup ls web", "\"web\" is one word too many; see netup ls --help"),

@@ -14,6 +14,7 @@ use crate::ident::IfName;
 use crate::kernel::conntrack::{self, Flow};
 use crate::kernel::link::{self, Link};
 use crate::kernel::nfnetlink::Nfnetlink;
+use crate::kernel::nftables::Table;
 use crate::kernel::reclaim::Deletion;
 use crate::kernel::rtnl::Rtnl;
 use crate::kernel::{address, netns, nftables, route, sysctl};
@@ -23,6 +24,9 @@ use crate::plan::{self, FlowKey, Label, Side, Step, TakenPort, Veth};
 use crate::request::Sysctl;
 use crate::ruleset::{self, Element};
 use crate::target::{Target, TargetName};
+
+/// How often a port that is taken and free again is tried for.
+const ATTEMPTS: usize = 100;
 
 /// The container's side, while it can be reached.
 pub struct Container<'a> {
@@ -73,7 +77,7 @@ impl<'a> Executor<'a> {
     pub fn apply(&mut self, step: &Step) -> Result<()> {
         let shown = Shown { step, target: self.name };
         match step {
-            Step::InstallRuleset => nft::load(ruleset::TEXT),
+            Step::InstallRuleset => self.install_ruleset(),
             Step::RemoveRuleset => nftables::remove_table(self.host.nft()?),
             Step::WriteSysctls { side, sysctls } => {
                 self.on_side(*side, || sysctls.iter().try_for_each(write_sysctl))
@@ -179,14 +183,23 @@ impl<'a> Executor<'a> {
         Ok(())
     }
 
-    /// A port may have been taken since the observation; the error names who was faster.
+    /// A port may have been taken since the observation; the error names who was faster. If nobody
+    /// has it any more by then, it is tried again.
     fn add_elements(&self, elements: &[Element], shown: &Shown<'_>) -> Result<()> {
-        let Err(refusal) = nftables::add(self.host.nft()?, elements, shown) else {
-            return Ok(());
-        };
-        if refusal.errno() != Some(libc::EEXIST) {
-            return Err(refusal);
+        let mut attempts = 0;
+        loop {
+            let Err(refusal) = nftables::add(self.host.nft()?, elements, shown) else {
+                return Ok(());
+            };
+            attempts += 1;
+            if refusal.errno() != Some(libc::EEXIST) || attempts == ATTEMPTS {
+                return Err(refusal);
+            }
+            self.free_ports(elements)?;
         }
+    }
+
+    fn free_ports(&self, elements: &[Element]) -> Result<()> {
         for element in elements {
             if let Element::Publish(port) = element
                 && let Some(by) = observe::published_by(self.host, *port)?
@@ -194,7 +207,16 @@ impl<'a> Executor<'a> {
                 return Err(plan::port_taken(&TakenPort { port: *port, by }));
             }
         }
-        Err(refusal)
+        Ok(())
+    }
+
+    /// One process loads the rules, and the others find them loaded.
+    fn install_ruleset(&self) -> Result<()> {
+        let _lock = self.host.state.lock_rules()?;
+        match nftables::table(self.host.nft()?)? {
+            Table::Current => Ok(()),
+            Table::Missing | Table::Foreign => nft::load(ruleset::TEXT),
+        }
     }
 
     /// Returns when the name, the other end, the addresses and the routes are gone, not when the

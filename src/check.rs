@@ -118,6 +118,7 @@ fn mend(host: &Host, executor: &mut Executor<'_>, record: &Record, drift: &[Step
     }
     for step in drift {
         match step {
+            Step::InstallRuleset => reload::load_rules(host)?,
             Step::AddElements(elements) => reload::restore(host, elements)?,
             step => executor.repair(step)?,
         }

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// nft answers within milliseconds; one that hangs must not hang the caller.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// nft answers within milliseconds, unless others change rules all the time: then it reads them
+/// anew. One that hangs must not hang the caller.
+const DEADLINE: Duration = Duration::from_secs(60);
 /// Where Debian and others keep it, which need not be on an ordinary user's PATH.
 const FURTHER_FOLDERS: &str = "/usr/sbin:/sbin:/usr/local/sbin";
 

@@ -28,7 +28,7 @@ pub async fn reload() -> Result<Reloaded> {
 }
 
 fn reload_all(host: &Host) -> Result<Reloaded> {
-    nft::load(ruleset::TEXT)?;
+    load_rules(host)?;
     let mut reloaded = Reloaded::default();
     let mut bridges = BTreeSet::new();
     for id in host.state.attachment_ids()? {
@@ -46,6 +46,12 @@ fn reload_all(host: &Host) -> Result<Reloaded> {
             restore_all(host, &host.state.bridge(&name)?.unwrap_or_default().steps)?;
     }
     Ok(reloaded)
+}
+
+/// Loads the static rules, whatever is there: what the sets hold stays.
+pub fn load_rules(host: &Host) -> Result<()> {
+    let _lock = host.state.lock_rules()?;
+    nft::load(ruleset::TEXT)
 }
 
 fn restore_all(host: &Host, steps: &[Step]) -> Result<usize> {

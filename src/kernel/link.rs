@@ -7,7 +7,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
-    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, State,
 };
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
@@ -83,7 +83,7 @@ fn facts(message: LinkMessage) -> Link {
         name: String::new(),
         kind: None,
         up: message.header.flags.contains(LinkFlags::Up),
-        carrier: message.header.flags.contains(LinkFlags::LowerUp),
+        carrier: false,
         mtu: 0,
         mac: Vec::new(),
         peer: None,
@@ -92,6 +92,8 @@ fn facts(message: LinkMessage) -> Link {
     };
     for attribute in message.attributes {
         match attribute {
+            // Not LowerUp: a bridge that never had a port has that too.
+            LinkAttribute::OperState(state) => link.carrier = state == State::Up,
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Address(mac) => link.mac = mac,
@@ -183,13 +185,14 @@ pub fn set_mac(rtnl: &Rtnl, index: u32, mac: Mac, operation: &impl Display) -> R
     rtnl.change(RouteNetlinkMessage::SetLink(message), 0, operation)
 }
 
-/// Lets a bridge's port send a frame back where it came from (`IFLA_BRPORT_MODE`).
+/// Lets a bridge's port send a frame back where it came from (`IFLA_BRPORT_MODE`). The kernel takes
+/// a port's data in RTM_NEWLINK only; RTM_SETLINK acknowledges it and does nothing.
 pub fn set_hairpin(rtnl: &Rtnl, index: u32, operation: &impl Display) -> Result<()> {
     let message = LinkUnspec::new_with_index(index)
         .set_port_kind(InfoPortKind::Bridge)
         .set_port_data(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)]))
         .build();
-    rtnl.change(RouteNetlinkMessage::SetLink(message), 0, operation)
+    rtnl.change(RouteNetlinkMessage::NewLink(message), 0, operation)
 }
 
 /// Sets a link down.

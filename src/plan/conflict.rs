@@ -146,36 +146,54 @@ fn is_link_local(ip: IpAddr) -> bool {
     }
 }
 
-/// Refuses routes that the container has already, for example by another interface.
+/// Refuses routes that the container has already, for example by another interface, and two of
+/// the request that the kernel could not tell apart.
 pub fn routes(steps: &[Planned], observed: &Observed) -> Result<()> {
-    let route = |planned: &Planned| match &planned.step {
+    let mut made = Vec::new();
+    for route in steps.iter().filter_map(container_route) {
+        if observed.container_routes.contains(&route) {
+            return Err(route_taken(route));
+        }
+        if made.contains(&route) {
+            return Err(Error::invalid(format!(
+                "a route to {} would be made twice",
+                route.destination
+            ))
+            .hint("leave one out, or give it another metric"));
+        }
+        made.push(route);
+    }
+    Ok(())
+}
+
+fn container_route(planned: &Planned) -> Option<ContainerRoute> {
+    match &planned.step {
         Step::AddRoute(route) if route.side == Side::Container => Some(ContainerRoute {
             destination: route.destination,
-            metric: route.metric.unwrap_or(default_metric(route.destination.family())),
+            metric: metric(route.destination.family(), route.metric),
         }),
         _ => None,
-    };
-    let taken =
-        steps.iter().filter_map(route).find(|route| observed.container_routes.contains(route));
-    let Some(taken) = taken else {
-        return Ok(());
-    };
-    let error = |what: String| Error::new(ErrorKind::RouteExists, what);
-    match taken.destination.is_default() {
-        true => Err(error(format!(
-            "the container already has an {} default route",
-            taken.destination.family()
-        ))
-        .hint("add --no-default-route")),
-        false => Err(error(format!("the container already has a route to {}", taken.destination))
-            .hint("choose another network, or give the route another metric")),
     }
 }
 
-fn default_metric(family: Family) -> u32 {
-    match family {
-        Family::V4 => 0,
-        Family::V6 => 1024,
+/// The metric that the kernel gives: IPv6 takes 0 for "none said".
+fn metric(family: Family, asked: Option<u32>) -> u32 {
+    match (family, asked) {
+        (Family::V6, None | Some(0)) => 1024,
+        (_, asked) => asked.unwrap_or(0),
+    }
+}
+
+fn route_taken(route: ContainerRoute) -> Error {
+    let ContainerRoute { destination, .. } = route;
+    let error = |what: String| Error::new(ErrorKind::RouteExists, what);
+    match destination.is_default() {
+        true => {
+            error(format!("the container already has an {} default route", destination.family()))
+                .hint("add --no-default-route")
+        }
+        false => error(format!("the container already has a route to {destination}"))
+            .hint("choose another network, or give the route another metric"),
     }
 }
 

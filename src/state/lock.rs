@@ -68,6 +68,11 @@ impl State {
         self.lock(3, 0, libc::F_WRLCK)
     }
 
+    /// Keeps everybody else from loading the static rules.
+    pub fn lock_rules(&self) -> Result<Lock> {
+        self.lock(5, 0, libc::F_WRLCK)
+    }
+
     /// Announces that the kernel is reclaiming what was deleted; held by the child that waits.
     pub fn announce_reclaim(&self) -> Result<Lock> {
         self.lock(4, 0, libc::F_RDLCK)

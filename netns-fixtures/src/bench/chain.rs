@@ -29,8 +29,7 @@ impl Chain {
     }
 
     fn of(parts: &[&Part], plugins: Vec<Value>) -> Result<Box<dyn Contender>, String> {
-        installed::lacks(parts)
-            .map_or(Ok(Box::new(Self { plugins, result: Value::Null })), Err)
+        installed::lacks(parts).map_or(Ok(Box::new(Self { plugins, result: Value::Null })), Err)
     }
 }
 

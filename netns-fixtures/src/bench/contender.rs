@@ -56,19 +56,26 @@ pub const CHAIN: &str = "CNI bridge+portmap";
 /// The rows, in the order in which they take turns.
 pub fn entries(netup: &Path) -> io::Result<Vec<Entry>> {
     use Reach::{Host, Nothing, Published, PublishedDual};
-    let netup = |words| Ok(Box::new(Netup { program: netup.into(), words }) as Box<dyn Contender>);
+    let netup = |own, shared| {
+        Ok(Box::new(Netup { program: netup.into(), own, shared }) as Box<dyn Contender>)
+    };
     let row = |name, what, reach, contender| Entry { name, what, reach, contender };
     Ok(vec![
         row("/bin/true", "the floor: a process that does nothing", Nothing, Ok(Box::new(Floor))),
-        row(SUBJECT, "10.0.0.2/24 --nat -p 8080:80", Published, netup(ROUTED)),
-        row("netup dual-stack", "and fd00::2/64", PublishedDual, netup(DUAL)),
-        row("netup --bridge", "--bridge br0 10.0.0.2/24 --nat -p 8080:80", Published, netup(BRIDGE)),
-        row("netup plain", "10.0.0.2/24", Host, netup(PLAIN)),
+        row(SUBJECT, "10.0.0.2/24 --nat -p 8080:80", Published, netup(V4, &["--nat"])),
+        row("netup dual-stack", "and fd00::2/64", PublishedDual, netup(DUAL, &["--nat"])),
+        row(
+            "netup --bridge",
+            "--bridge br0 10.0.0.2/24 --nat -p 8080:80",
+            Published,
+            netup(V4, &["--bridge", "br0", "--nat"]),
+        ),
+        row("netup plain", "10.0.0.2/24", Host, netup(&["10.0.0.2/24"], &[])),
         row(TUTORIAL, "ip, nsenter, sysctl, nft -f", Published, script(script::TUTORIAL)?),
         row("tutorial, tuned", "fewest processes, no move", Published, script(script::TUNED)?),
         row(CHAIN, "ipMasq, default route, port", Published, Chain::with_portmap()),
         row("CNI bridge", "default route, no NAT, no port", Host, Chain::bridge_alone()),
-        row("netavark", "bridge, NAT, port (iptables)", Published, Netavark::new()),
+        row("netavark", "bridge, NAT, port (iptables)", Published, Netavark::with_iptables()),
     ])
 }
 
@@ -88,36 +95,35 @@ impl Contender for Floor {
     }
 }
 
-const ROUTED: &[&str] = &["10.0.0.2/24", "--nat", "-p", "8080:80"];
-const DUAL: &[&str] = &["10.0.0.2/24", "fd00::2/64", "--nat", "-p", "8080:80"];
-const BRIDGE: &[&str] = &["10.0.0.2/24", "--bridge", "br0", "--nat", "-p", "8080:80"];
-const PLAIN: &[&str] = &["10.0.0.2/24"];
+const V4: &[&str] = &["10.0.0.2/24", "-p", "8080:80"];
+const DUAL: &[&str] = &["10.0.0.2/24", "fd00::2/64", "-p", "8080:80"];
 
+/// netup by hand. Its resident has an address of its own and the rest in common.
 struct Netup {
     program: PathBuf,
-    words: &'static [&'static str],
+    own: &'static [&'static str],
+    shared: &'static [&'static str],
 }
 
 impl Netup {
     fn call(&self, host: &Node, words: &[&str]) -> io::Result<Duration> {
         stopwatch::run(host, stopwatch::command(&self.program, words))
     }
+
+    fn connect(&self, host: &Node, container: &Container, own: &[&str]) -> io::Result<Duration> {
+        let pid = container.pid().to_string();
+        self.call(host, &[&[pid.as_str()], own, self.shared].concat())
+    }
 }
 
 impl Contender for Netup {
     /// Installs the rules, and with `--bridge` the bridge, which goes with its last container.
     fn prepare(&mut self, world: &World) -> io::Result<()> {
-        let address = "10.0.0.99/24";
-        let kept = self.words.iter().skip_while(|word| word.contains('/'));
-        let shared = kept.take_while(|word| **word != "-p").copied();
-        let resident = world.resident.pid().to_string();
-        let words: Vec<&str> = [resident.as_str(), address].into_iter().chain(shared).collect();
-        self.call(&world.host, &words).map(drop)
+        self.connect(&world.host, &world.resident, &["10.0.0.99/24"]).map(drop)
     }
 
     fn up(&mut self, host: &Node, container: &Container) -> io::Result<Duration> {
-        let pid = container.pid().to_string();
-        self.call(host, &[&[pid.as_str()], self.words].concat())
+        self.connect(host, container, self.own)
     }
 
     fn down(&mut self, host: &Node, container: &Container) -> io::Result<Duration> {

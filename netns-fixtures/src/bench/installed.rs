@@ -34,8 +34,7 @@ impl Part {
 /// The one command that completes a contender, when it is not complete.
 pub fn lacks(parts: &[&Part]) -> Option<String> {
     let packages = missing(parts);
-    (!packages.is_empty())
-        .then(|| format!("not installed: apt-get install {}", packages.join(" ")))
+    (!packages.is_empty()).then(|| format!("not installed: apt-get install {}", packages.join(" ")))
 }
 
 /// Installs what any contender lacks.

@@ -14,8 +14,8 @@ use std::{io, time::Duration};
 pub struct Netavark;
 
 impl Netavark {
-    /// It calls iptables.
-    pub fn new() -> Result<Box<dyn Contender>, String> {
+    /// Its driver calls iptables.
+    pub fn with_iptables() -> Result<Box<dyn Contender>, String> {
         installed::lacks(&[&installed::NETAVARK, &installed::IPTABLES])
             .map_or(Ok(Box::new(Self)), Err)
     }

@@ -33,8 +33,12 @@ pub enum Finish {
 pub struct Measured {
     pub up: Spread,
     pub down: Spread,
+    /// A disconnection and a connection right after it: what the first leaves to the kernel runs
+    /// into the time of the second.
+    pub restart: Spread,
     pub up_ratio: f64,
     pub down_ratio: f64,
+    pub restart_ratio: f64,
 }
 
 impl Row {
@@ -52,6 +56,7 @@ struct Lane {
     world: World,
     up: Vec<Duration>,
     down: Vec<Duration>,
+    restart: Vec<Duration>,
 }
 
 /// Runs the whole race.
@@ -75,23 +80,26 @@ impl Lane {
                 io::Error::other(format!("{} does not work here: {error}", entry.name))
             })?;
         }
-        Ok(Self { entry, world, up: Vec::new(), down: Vec::new() })
+        Ok(Self { entry, world, up: Vec::new(), down: Vec::new(), restart: Vec::new() })
     }
 
     fn turn(&mut self, round: usize) -> io::Result<()> {
         let Ok(contender) = &mut self.entry.contender else { return Ok(()) };
         let (host, container) = (&self.world.host, self.world.container(round));
+        settle();
         self.up.push(contender.up(host, container)?);
         settle();
-        self.down.push(contender.down(host, container)?);
+        let down = contender.down(host, container)?;
+        self.down.push(down);
+        self.restart.push(down + contender.up(host, container)?);
         settle();
+        self.down.push(contender.down(host, container)?);
         Ok(())
     }
 }
 
 fn prove(contender: &mut dyn Contender, world: &World, reach: Reach) -> io::Result<()> {
-    // The last one, so that the first round still finds a container that nobody has touched.
-    let container = world.container(usize::MAX);
+    let container = &world.spare;
     contender.prepare(world)?;
     let before = proof::links(container)?;
     contender.up(&world.host, container)?;
@@ -110,12 +118,12 @@ fn rows(lanes: Vec<Lane>) -> Vec<Row> {
 }
 
 impl Lane {
-    fn times(&self) -> Option<(Spread, Spread)> {
+    fn times(&self) -> Option<Times> {
         let measured = self.entry.contender.is_ok();
-        measured.then(|| (Spread::of(&self.up), Spread::of(&self.down)))
+        measured.then(|| [&self.up, &self.down, &self.restart].map(|times| Spread::of(times)))
     }
 
-    fn row(self, subject: Option<(Spread, Spread)>) -> Row {
+    fn row(self, subject: Option<Times>) -> Row {
         let times = self.times();
         let Entry { name, what, reach, contender } = self.entry;
         let finish = match (times.zip(subject), contender) {
@@ -126,8 +134,18 @@ impl Lane {
     }
 }
 
+/// Of up, down, restart.
+type Times = [Spread; 3];
+
 impl Measured {
-    fn of((up, down): (Spread, Spread), subject: (Spread, Spread)) -> Self {
-        Self { up, down, up_ratio: up.ratio(&subject.0), down_ratio: down.ratio(&subject.1) }
+    fn of([up, down, restart]: Times, subject: Times) -> Self {
+        Self {
+            up,
+            down,
+            restart,
+            up_ratio: up.ratio(&subject[0]),
+            down_ratio: down.ratio(&subject[1]),
+            restart_ratio: restart.ratio(&subject[2]),
+        }
     }
 }

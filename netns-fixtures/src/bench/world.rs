@@ -13,6 +13,8 @@ pub struct World {
     pub host: Node,
     /// Holds whatever comes and goes with a host's first and last container, such as a bridge.
     pub resident: Container,
+    /// For the call that is not timed.
+    pub spare: Container,
     fresh: Vec<Container>,
 }
 
@@ -23,8 +25,10 @@ impl World {
         let host = lab.host(name)?;
         let outside = lab.host(&format!("{name}-outside"))?;
         lab.internet(&outside, &host)?;
-        let fresh = (0..rounds.min(POOL)).map(|_| lab.container("web")).collect::<io::Result<_>>()?;
-        Ok(Self { outside, host, resident: lab.container("resident")?, fresh })
+        let fresh =
+            (0..rounds.min(POOL)).map(|_| lab.container("web")).collect::<io::Result<_>>()?;
+        let (resident, spare) = (lab.container("resident")?, lab.container("web")?);
+        Ok(Self { outside, host, resident, spare, fresh })
     }
 
     /// A container that nobody has touched, as long as there are such.

@@ -7,9 +7,11 @@ mod reply;
 
 use std::ffi::OsString;
 use std::future::Future;
+use std::pin::pin;
 use std::process::ExitCode;
+use std::task::{Context, Poll, Waker};
 
-use netup::{Error, Health, Outcome, Request, Result, Selector, Target};
+use netup::{Error, ErrorKind, Health, Outcome, Request, Result, Selector, Target};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
 use invoke::{Invocation, Up, Volume, cli};
@@ -130,12 +132,13 @@ fn whole<T>(change: impl Future<Output = Result<T>>) -> Result<T> {
     done
 }
 
+/// The library's futures are done without ever giving way, so they need no executor: one poll ends
+/// them.
 fn wait<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    // One thread: another would cost more than it could save, and the signal mask is per thread.
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .map_err(|e| Error::io("start the runtime", &e))?
-        .block_on(work)
+    match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(Error::new(ErrorKind::Kernel, "the call has not come to an end")),
+    }
 }
 
 #[cfg(test)]

@@ -27,14 +27,14 @@ pub fn observe(
     wanted: &Wanted<'_>,
 ) -> Result<Observed> {
     let network = wanted.network;
-    let ipv6 = sysctl::read(&SysctlKey::known("net/ipv6/conf/all/forwarding"))?;
+    let ipv6 = sockets::has_ipv6();
     let (bridge, bridged_frames_filtered) = match &network.topology {
         Topology::Routed => (None, false),
         Topology::Bridge(name) => (bridge(host, name)?, bridged_frames_filtered()?),
     };
     let mut observed = Observed {
         ruleset: nftables::table(host.nft()?)? == Table::Current,
-        ipv6: ipv6.is_some(),
+        ipv6,
         host_link_exists: link::by_name(&host.rtnl, &host_ifname(wanted))?.is_some(),
         bridge,
         bridged_frames_filtered,
@@ -43,7 +43,7 @@ pub fn observe(
     if network.mtu.is_none() && observed.bridge.is_none() {
         observed.uplink_mtu = uplink_mtu(&host.rtnl, network.has(Family::V4))?;
     }
-    forwarding(&host.rtnl, &mut observed, wanted, ipv6.as_deref())?;
+    forwarding(&host.rtnl, &mut observed, wanted)?;
     observe_container(container, target, wanted, &mut observed)?;
     observed.reached = reached(host, wanted)?;
     observed.taken_ports = taken_ports(host, wanted)?;
@@ -124,20 +124,18 @@ fn mtu_of(rtnl: &Rtnl, entry: &Entry) -> Result<Option<u32>> {
     Ok(entry.mtu.or(link))
 }
 
-fn forwarding(
-    rtnl: &Rtnl,
-    observed: &mut Observed,
-    wanted: &Wanted<'_>,
-    v6: Option<&str>,
-) -> Result<()> {
+fn forwarding(rtnl: &Rtnl, observed: &mut Observed, wanted: &Wanted<'_>) -> Result<()> {
     if wanted.network.has(Family::V4) {
         let v4 = sysctl::read(&SysctlKey::known("net/ipv4/ip_forward"))?;
         if v4.as_deref() == Some("0") {
             observed.forwarding_off.insert(Family::V4, forwarding_off_v4()?);
         }
     }
-    if wanted.network.has(Family::V6) && v6 == Some("0") {
-        observed.forwarding_off.insert(Family::V6, forwarding_off_v6(rtnl)?);
+    if wanted.network.has(Family::V6) {
+        let v6 = sysctl::read(&SysctlKey::known("net/ipv6/conf/all/forwarding"))?;
+        if v6.as_deref() == Some("0") {
+            observed.forwarding_off.insert(Family::V6, forwarding_off_v6(rtnl)?);
+        }
     }
     Ok(())
 }

@@ -1,8 +1,9 @@
-//! Network namespaces: told apart by cookie, visited only on a thread that never comes back.
+//! Network namespaces: told apart by cookie, entered and left here only.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::panic;
+use std::process;
 use std::thread;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -17,22 +18,40 @@ const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
 /// the namespace's inode number.
 const SO_NETNS_COOKIE: libc::c_int = 71;
 
-/// The stack of a visiting thread, in bytes: it makes a few system calls.
-const STACK: usize = 256 << 10;
-
-/// Runs `work` in the namespace, on a thread of its own that ends afterwards.
+/// Runs `work` in the namespace.
 ///
-/// The thread never switches back, so neither a panic nor an early return can leave the caller in
-/// the wrong namespace. Sockets opened there stay there; `/proc/sys/net` opened there is the
-/// namespace's own, since procfs resolves it by the opener's namespace.
-pub fn visit<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> Result<T> {
-    let visit = || {
-        setns(netns, CloneFlags::CLONE_NEWNET).map_err(|errno| {
-            Error::kernel("setns into the container's network namespace", errno as i32, None)
-        })?;
-        Ok(work())
+/// The calling thread goes there and comes back, whatever `work` does: also when it panics, and if
+/// it cannot come back the process ends, since all that it did from then on would happen in the
+/// wrong place. A thread of its own would need none of this, and costs 0.2 ms when the machine is
+/// idle, a tenth of a whole `netup up`.
+///
+/// Sockets opened there stay there; `/proc/sys/net` opened there is the namespace's own, since
+/// procfs resolves it by the opener's namespace.
+pub fn visit<T>(netns: BorrowedFd<'_>, work: impl FnOnce() -> T) -> Result<T> {
+    let home = current()?;
+    let enter = |netns: BorrowedFd<'_>, which: &str| {
+        setns(netns, CloneFlags::CLONE_NEWNET)
+            .map_err(|errno| Error::kernel(format!("setns into {which}"), errno as i32, None))
     };
-    on_a_thread(visit)
+    // To come back takes a right over the own namespace, which may be another user namespace's.
+    // Whoever may enter it from here may also enter it from there.
+    enter(home.as_fd(), "the own network namespace")?;
+    enter(netns, "the container's network namespace")?;
+    let home = Home(home);
+    let result = work();
+    drop(home);
+    Ok(result)
+}
+
+/// The way back, taken when this is dropped.
+struct Home(OwnedFd);
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if setns(&self.0, CloneFlags::CLONE_NEWNET).is_err() {
+            process::abort();
+        }
+    }
 }
 
 /// Runs `work` in a network namespace that is made for it and ends with it.
@@ -42,15 +61,9 @@ pub fn visit_fresh<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
             .map_err(|errno| Error::kernel("make a network namespace", errno as i32, None))?;
         Ok(work())
     };
-    on_a_thread(visit)
-}
-
-fn on_a_thread<T: Send>(visit: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    thread::scope(|scope| {
-        match thread::Builder::new().stack_size(STACK).spawn_scoped(scope, visit) {
-            Ok(thread) => thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic)),
-            Err(error) => Err(Error::io("start a thread", &error)),
-        }
+    thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, visit) {
+        Ok(thread) => thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic)),
+        Err(error) => Err(Error::io("start a thread", &error)),
     })
 }
 

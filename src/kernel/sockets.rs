@@ -44,6 +44,13 @@ impl Listener {
     }
 }
 
+/// Whether the kernel speaks IPv6: without it there are no such sockets.
+#[must_use]
+pub fn has_ipv6() -> bool {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    socket(AddressFamily::Inet6, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).is_ok()
+}
+
 /// Every listening socket (TCP, SCTP) or unconnected one (UDP) of the calling thread's namespace.
 pub fn listeners(protocol: Protocol) -> Result<Vec<Listener>> {
     let mut found = Vec::new();

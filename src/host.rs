@@ -95,7 +95,10 @@ impl Host {
     fn close_nft(&self) {
         if let Some(nft) = self.nft.get()
             && !self.lingers.get()
-            && self.state.is_reclaiming().unwrap_or(false)
+            && self
+                .presence
+                .as_ref()
+                .is_some_and(|presence| presence.is_reclaiming().unwrap_or(false))
         {
             reclaim::close_later(nft.as_fd());
         }

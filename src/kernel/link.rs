@@ -126,19 +126,26 @@ pub fn add_veth(
     master: Option<u32>,
     operation: &impl Display,
 ) -> Result<()> {
-    let far = end(LinkUnspec::new_with_name(veth.container.as_str()), veth.container_mac, veth.mtu)
-        .setns_by_fd(netns.as_raw_fd())
-        .build();
+    let far = LinkUnspec::new_with_name(veth.container.as_str()).setns_by_fd(netns.as_raw_fd());
+    let far = one_queue(end(far, veth.container_mac, veth.mtu)).build();
     let near = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
         .name(veth.host.as_str())
         .index(veth.host_index)
         .set_info_data(InfoData::Veth(InfoVeth::Peer(far)));
-    let near = end(near, veth.host_mac, veth.mtu);
+    let near = one_queue(end(near, veth.host_mac, veth.mtu));
     let near = match master {
         Some(index) => near.controller(index),
         None => near,
     };
     create(rtnl, near.build(), operation)
+}
+
+/// A veth that is not told makes a queue per processor and then uses one of each kind
+/// (`veth_init_queues`, since 5.13): the others are registered in sysfs for nothing.
+fn one_queue<T>(builder: LinkMessageBuilder<T>) -> LinkMessageBuilder<T> {
+    builder
+        .append_extra_attribute(LinkAttribute::NumTxQueues(1))
+        .append_extra_attribute(LinkAttribute::NumRxQueues(1))
 }
 
 fn end<T>(builder: LinkMessageBuilder<T>, mac: Mac, mtu: Option<u32>) -> LinkMessageBuilder<T> {

@@ -53,28 +53,27 @@ pub fn has_ipv6() -> bool {
 
 /// Every listening socket (TCP, SCTP) or unconnected one (UDP) of the calling thread's namespace.
 pub fn listeners(protocol: Protocol) -> Result<Vec<Listener>> {
+    let failed = |e: io::Error| Error::io(format!("list {protocol} sockets"), &e);
+    let socket = open().map_err(failed)?;
     let mut found = Vec::new();
     for family in [AF_INET, AF_INET6] {
-        let responses = dump(family, protocol)
-            .map_err(|e| Error::io(format!("list {protocol} sockets"), &e))?;
+        let responses = dump(&socket, family, protocol).map_err(failed)?;
         found.extend(responses.into_iter().map(|response| listener(protocol, response)));
     }
     Ok(found)
 }
 
-fn dump(family: u8, protocol: Protocol) -> io::Result<Vec<InetResponse>> {
+fn open() -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.bind(&SocketAddr::new(0, 0))?;
-    socket.set_non_blocking(true)?;
+    Ok(socket)
+}
+
+fn dump(socket: &Socket, family: u8, protocol: Protocol) -> io::Result<Vec<InetResponse>> {
     socket.send_to(&request(family, protocol), &SocketAddr::new(0, 0), 0)?;
     let mut found = Vec::new();
     loop {
-        let datagram = match socket.recv_from_full() {
-            Ok((datagram, _)) => datagram,
-            // The dump is produced within send and receive: nothing queued, nothing to come.
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(found),
-            Err(e) => return Err(e),
-        };
+        let (datagram, _) = socket.recv_from_full()?;
         if !collect(&datagram, &mut found)? {
             return Ok(found);
         }

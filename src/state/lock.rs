@@ -34,6 +34,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Each kind of lock has a range of its own; within it the offset is a hash. Two names with one
 /// hash merely wait for each other.
 const SPAN: u64 = 1 << 60;
+/// The range that is held while the kernel reclaims what was deleted.
+const RECLAIM: u64 = 4;
+
+fn offset(kind: u64, hash: u64) -> i64 {
+    i64::try_from(kind * SPAN + hash % SPAN).unwrap_or(i64::MAX)
+}
 
 impl State {
     /// Keeps everybody else from this attachment.
@@ -75,12 +81,7 @@ impl State {
 
     /// Announces that the kernel is reclaiming what was deleted; held by the child that waits.
     pub fn announce_reclaim(&self) -> Result<Lock> {
-        self.lock(4, 0, libc::F_RDLCK)
-    }
-
-    /// Whether anybody has announced that.
-    pub fn is_reclaiming(&self) -> Result<bool> {
-        Ok(!self.unlocked(4, 0)?.try_take(libc::F_WRLCK)?)
+        self.lock(RECLAIM, 0, libc::F_RDLCK)
     }
 
     fn lock(&self, kind: u64, hash: u64, how: libc::c_int) -> Result<Lock> {
@@ -108,8 +109,7 @@ impl State {
             .mode(0o600)
             .open(&path);
         let file = file.map_err(|e| failed("open", &path, &e))?;
-        let offset = i64::try_from(kind * SPAN + hash % SPAN).unwrap_or(i64::MAX);
-        Ok(Lock { file, offset })
+        Ok(Lock { file, offset: offset(kind, hash) })
     }
 }
 
@@ -120,6 +120,17 @@ impl AsFd for Lock {
 }
 
 impl Lock {
+    /// Whether anybody has announced that the kernel is reclaiming what was deleted. Any lock's file
+    /// will do to ask.
+    pub fn is_reclaiming(&self) -> Result<bool> {
+        let mut range = self.range(libc::F_WRLCK);
+        range.l_start = offset(RECLAIM, 0);
+        match fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut range)) {
+            Ok(_) => Ok(i32::from(range.l_type) != libc::F_UNLCK),
+            Err(errno) => Err(refused(errno)),
+        }
+    }
+
     /// Turns a shared lock into one that nobody else has any part in; false if somebody has.
     pub fn try_upgrade(&self) -> Result<bool> {
         self.try_take(libc::F_WRLCK)

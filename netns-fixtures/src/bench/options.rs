@@ -38,6 +38,8 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> io::Result<Mode> {
     let mut words = words;
     while let Some(word) = words.next() {
         match word.to_str() {
+            // As with other cargo commands; the alias has one of its own already.
+            Some("--") => {}
             Some("--weigh") => return Ok(Mode::Weigh(words.collect())),
             Some("--help" | "-h") => return Ok(Mode::Help),
             Some("--strict") => options.strict = true,

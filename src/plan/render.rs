@@ -118,16 +118,21 @@ fn install() -> Vec<String> {
     std::iter::once(open).chain(text).chain(["EOF".to_owned()]).collect()
 }
 
+/// What `kernel::link` asks for likewise.
+const ONE_QUEUE: &str = "numtxqueues 1 numrxqueues 1";
+
 fn add_veth(veth: &Veth, target: &TargetName) -> Words {
     let Veth { host, host_index, host_mac, container, container_mac, mtu, bridge } = veth;
     let near = Words::of("ip link add").arg(host).pair("index", Some(host_index));
     near.pair("address", Some(host_mac))
         .pair("mtu", mtu.as_ref())
+        .all(ONE_QUEUE)
         .pair("master", bridge.as_ref())
         .all("type veth peer name")
         .arg(container)
         .pair("address", Some(container_mac))
         .pair("mtu", mtu.as_ref())
+        .all(ONE_QUEUE)
         .pair("netns", Some(target.ip_argument()))
 }
 

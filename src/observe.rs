@@ -60,10 +60,16 @@ fn observe_container(
     wanted: &Wanted<'_>,
     observed: &mut Observed,
 ) -> Result<()> {
-    observed.container_link_exists = link::by_name(rtnl, &wanted.id.ifname)?.is_some();
-    observed.loopback_up = link::by_name(rtnl, &IfName::loopback())?.is_some_and(|lo| lo.up);
+    // A container has few links: one listing tells more than a question for each.
+    let links = link::all(rtnl)?;
+    let named = |name: &IfName| links.iter().find(|link| link.name == name.as_str());
+    observed.container_link_exists = named(&wanted.id.ifname).is_some();
+    observed.loopback_up = named(&IfName::loopback()).is_some_and(|lo| lo.up);
     let network = wanted.network;
-    observed.container_routes = container_routes(rtnl, wanted)?;
+    if links.len() > 1 {
+        // Loopback's own routes are in another table.
+        observed.container_routes = container_routes(rtnl, wanted)?;
+    }
     if !network.has(Family::V6) && network.sysctls.is_empty() {
         return Ok(());
     }

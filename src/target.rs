@@ -154,11 +154,12 @@ impl Target {
             )
             .hint("give a PID, a path such as /proc/PID/ns/net, or a name under /run/netns"));
         }
-        if !allow_own && netns::same(netns.as_fd(), netns::current()?.as_fd())? {
+        let home = netns::current()?;
+        if !allow_own && netns::same(netns.as_fd(), home.as_fd())? {
             return Err(Error::new(ErrorKind::OwnNetns, format!("{name} is the caller's own network namespace"))
                 .hint("start the container in a network namespace of its own (unshare -n), or add --allow-own-netns"));
         }
-        let (route, cookie) = netns::visit(netns.as_fd(), netns::route_socket)
+        let (route, cookie) = netns::visit_from(home, netns.as_fd(), netns::route_socket)
             .flatten()
             .map_err(|e| e.context(format!("enter {name}")))?;
         Ok(Self { name, netns, route, cookie })

@@ -28,7 +28,11 @@ const SO_NETNS_COOKIE: libc::c_int = 71;
 /// Sockets opened there stay there; `/proc/sys/net` opened there is the namespace's own, since
 /// procfs resolves it by the opener's namespace.
 pub fn visit<T>(netns: BorrowedFd<'_>, work: impl FnOnce() -> T) -> Result<T> {
-    let home = current()?;
+    visit_from(current()?, netns, work)
+}
+
+/// As [`visit`], where the own namespace has been opened already.
+pub fn visit_from<T>(home: OwnedFd, netns: BorrowedFd<'_>, work: impl FnOnce() -> T) -> Result<T> {
     let enter = |netns: BorrowedFd<'_>, which: &str| {
         setns(netns, CloneFlags::CLONE_NEWNET)
             .map_err(|errno| Error::kernel(format!("setns into {which}"), errno as i32, None))

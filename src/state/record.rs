@@ -99,14 +99,15 @@ impl State {
             Error::new(ErrorKind::State, format!("encode record {}: {e}", record.id()))
         })?;
         let path = self.record_path(record.id());
-        match self.write_whole(&path, &text) {
-            Ok(()) => Ok(()),
-            // The folder goes with the container's last record, perhaps just now.
-            Err(_) => {
-                make_folder(&self.container_folder(&record.id().container))?;
-                self.write_whole(&path, &text)
-            }
+        if record.phase == Phase::Complete {
+            return self.write_whole(&path, &text);
         }
+        make_folder(&self.container_folder(&record.id().container))?;
+        // The folder goes with the container's last record, perhaps just now.
+        self.write_whole(&path, &text).or_else(|_| {
+            make_folder(&self.container_folder(&record.id().container))?;
+            self.write_whole(&path, &text)
+        })
     }
 
     /// Forgets an attachment.

@@ -6,11 +6,14 @@
 
 mod bars;
 mod chain;
+mod clients;
 mod contender;
 mod crowd;
+mod growth;
 mod installed;
 mod netavark;
 mod options;
+mod plugins;
 mod proof;
 mod race;
 mod report;
@@ -34,12 +37,26 @@ use subject::Subject;
 pub fn run() -> io::Result<ExitCode> {
     match options::parse(env::args_os().skip(2))? {
         Mode::Measure(options) => measure(&options),
+        Mode::Clients(options) => clients_alone(&options),
         Mode::Weigh(words) => weight::weigh_in_this_process(&words),
         Mode::Help => {
             println!("{}", options::USAGE);
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn clients_alone(options: &Options) -> io::Result<ExitCode> {
+    let subject = Subject::obtain()?;
+    tools::require(&["ip", "containerd", "ctr", "podman", "runc", "nsenter", "unshare"])?;
+    let json = options.json.as_ref().map(File::create).transpose()?;
+    enter::isolate()?;
+    let clients = clients::run(subject, options.rounds)?;
+    clients::print(&clients);
+    if let Some(file) = json {
+        serde_json::to_writer_pretty(file, &clients)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn measure(options: &Options) -> io::Result<ExitCode> {

@@ -25,18 +25,22 @@
 
 #![deny(unsafe_code, missing_docs)]
 
+pub mod cell;
+pub mod cni;
 pub mod dump;
 pub mod enter;
 pub mod fault;
 pub mod lab;
 pub mod node;
 pub mod probe;
+pub mod program;
 pub mod tools;
 
 mod blame;
 mod kernel;
 mod wire;
 
+pub use cell::Cell;
 pub use dump::{Dump, assert_same};
 pub use fault::{FailAfter, Injected};
 pub use lab::{Container, Lab};

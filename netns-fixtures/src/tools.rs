@@ -12,7 +12,7 @@ use std::{
 const SYSTEM_FOLDERS: [&str; 4] = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"];
 
 /// The Debian package of each tool whose package has another name.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("bridge", "iproute2"),
@@ -23,6 +23,8 @@ const PACKAGES: [(&str, &str); 10] = [
     ("modprobe", "kmod"),
     ("nsenter", "util-linux"),
     ("unshare", "util-linux"),
+    ("busybox", "busybox-static"),
+    ("ctr", "containerd"),
 ];
 
 /// Where a tool is. When it is missing the error names the command that installs it.

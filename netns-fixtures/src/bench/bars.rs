@@ -1,7 +1,8 @@
 //! What netup promises, and what was measured.
 
 use super::{
-    contender::{CHAIN, SUBJECT, TUTORIAL},
+    contender::{CHAIN, OUR_ONE, OUR_THREE, SUBJECT, THREE, TUTORIAL},
+    growth,
     race::{Measured, Row},
     report::Report,
 };
@@ -22,8 +23,35 @@ pub struct Bar {
     pub passed: bool,
 }
 
-/// Issue 2, "Must show" 2.
+/// All of them.
 pub fn judge(report: &Report) -> Vec<Bar> {
+    let mut bars = by_hand(report);
+    bars.extend(by_cni(report));
+    bars
+}
+
+/// A chain's cost is that of its processes, one after the other.
+fn by_cni(report: &Report) -> Vec<Bar> {
+    let against = |name: &str, ratio: fn(&Measured) -> f64| {
+        let [theirs, ours] = [THREE, name].map(|name| find(&report.rows, name).map(ratio));
+        theirs.zip(ours).map(|(theirs, ours)| theirs / ours)
+    };
+    let up = |row: &Measured| row.up_ratio;
+    let down = |row: &Measured| row.down_ratio;
+    let grown = |what: &str| {
+        report.cni.iter().find(|growth| growth.what == what).and_then(growth::Growth::ratio)
+    };
+    vec![
+        at_least("type netup's ADD, against three plugins'", 35.0, against(OUR_ONE, up)),
+        at_least("type netup's DEL, against theirs", 60.0, against(OUR_ONE, down)),
+        at_least("our three plugins' ADD, against theirs", 15.0, against(OUR_THREE, up)),
+        at_least("our three plugins' DEL, against theirs", 30.0, against(OUR_THREE, down)),
+        at_most("type netup at 1000, against 10", 1.3, grown(growth::ONE), "times"),
+        at_most("our three at 1000, against 10", 1.3, grown(growth::THREE), "times"),
+    ]
+}
+
+fn by_hand(report: &Report) -> Vec<Bar> {
     let against = |name: &str, ratio: fn(&Measured) -> f64| find(&report.rows, name).map(ratio);
     let up_at_most = report.scaling.at.last().map(|cost| cost.up_ratio);
     let peak = report.scaling.weights.peak_kib() as f64 * 1024.0 / MEGABYTE;

@@ -1,7 +1,7 @@
 //! Ways to connect a container, and netup's own.
 
 use super::{
-    chain::Chain,
+    chain::{Chain, Network},
     netavark::Netavark,
     script::{self, Script},
     stopwatch,
@@ -52,9 +52,13 @@ pub struct Entry {
 pub const SUBJECT: &str = "netup";
 pub const TUTORIAL: &str = "tutorial";
 pub const CHAIN: &str = "CNI bridge+portmap";
+/// The reference plugins as runtimes install them, and netup's in their place.
+pub const THREE: &str = "CNI three";
+pub const OUR_THREE: &str = "our three";
+pub const OUR_ONE: &str = "type netup";
 
 /// The rows, in the order in which they take turns.
-pub fn entries(netup: &Path) -> io::Result<Vec<Entry>> {
+pub fn entries(netup: &Path, plugins: &Path) -> io::Result<Vec<Entry>> {
     use Reach::{Host, Nothing, Published, PublishedDual};
     let netup = |own, shared| {
         Ok(Box::new(Netup { program: netup.into(), own, shared }) as Box<dyn Contender>)
@@ -75,6 +79,19 @@ pub fn entries(netup: &Path) -> io::Result<Vec<Entry>> {
         row("tutorial, tuned", "fewest processes, no move", Published, script(script::TUNED)?),
         row(CHAIN, "ipMasq, default route, port", Published, Chain::with_portmap()),
         row("CNI bridge", "default route, no NAT, no port", Host, Chain::bridge_alone()),
+        row(
+            OUR_ONE,
+            "CNI, all in one: NAT, port",
+            Published,
+            Chain::of_netup(Network::one(plugins)),
+        ),
+        row(
+            OUR_THREE,
+            "bridge+portmap+firewall by netup's links",
+            Published,
+            Chain::of_netup(Network::three(plugins)),
+        ),
+        row(THREE, "reference bridge+portmap+firewall", Published, Chain::with_firewall()),
         row("netavark", "bridge, NAT, port (iptables)", Published, Netavark::with_iptables()),
     ])
 }

@@ -17,6 +17,8 @@ pub const BRIDGE: Part =
     Part { program: "/usr/lib/cni/bridge", package: "containernetworking-plugins" };
 pub const PORTMAP: Part =
     Part { program: "/usr/lib/cni/portmap", package: "containernetworking-plugins" };
+pub const FIREWALL: Part =
+    Part { program: "/usr/lib/cni/firewall", package: "containernetworking-plugins" };
 pub const NETAVARK: Part = Part { program: "/usr/lib/podman/netavark", package: "netavark" };
 pub const IPTABLES: Part = Part { program: "/usr/sbin/iptables", package: "iptables" };
 

@@ -8,6 +8,7 @@ pub const USAGE: &str = "usage: cargo bench-net [-- OPTIONS]
   --rounds N    how often each contender connects and disconnects a container (40)
   --json PATH   writes everything that was measured, too
   --strict      fails when netup misses one of its bars
+  --clients     times real clients instead: ctr run --cni and podman run -p, as root
   --install     installs the contenders' Debian packages that are missing, as root
 
 NETUP names a binary to measure in place of dist/netup, which is built first.";
@@ -18,6 +19,8 @@ const ROUNDS: usize = 40;
 pub enum Mode {
     /// The benchmark.
     Measure(Options),
+    /// Real clients.
+    Clients(Options),
     /// The parent of one program, which tells how much memory that took. For the benchmark itself.
     Weigh(Vec<OsString>),
     /// Somebody who asks.
@@ -35,13 +38,14 @@ pub struct Options {
 /// Decodes what follows `bench-net`.
 pub fn parse(words: impl Iterator<Item = OsString>) -> io::Result<Mode> {
     let mut options = Options { rounds: ROUNDS, json: None, strict: false, install: false };
-    let mut words = words;
+    let (mut words, mut clients) = (words, false);
     while let Some(word) = words.next() {
         match word.to_str() {
             // As with other cargo commands; the alias has one of its own already.
             Some("--") => {}
             Some("--weigh") => return Ok(Mode::Weigh(words.collect())),
             Some("--help" | "-h") => return Ok(Mode::Help),
+            Some("--clients") => clients = true,
             Some("--strict") => options.strict = true,
             Some("--install") => options.install = true,
             Some("--rounds") => options.rounds = rounds(words.next())?,
@@ -49,7 +53,7 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> io::Result<Mode> {
             _ => return Err(refused(&format!("unexpected {}", word.display()))),
         }
     }
-    Ok(Mode::Measure(options))
+    Ok(if clients { Mode::Clients(options) } else { Mode::Measure(options) })
 }
 
 fn rounds(word: Option<OsString>) -> io::Result<usize> {

@@ -60,10 +60,11 @@ struct Lane {
 }
 
 /// Runs the whole race.
-pub fn run(netup: &Path, rounds: usize) -> io::Result<Vec<Row>> {
+pub fn run(netup: &Path, plugins: &Path, rounds: usize) -> io::Result<Vec<Row>> {
     let lab = Lab::new();
     let start = |entry| Lane::start(&lab, entry, rounds);
-    let mut lanes = entries(netup)?.into_iter().map(start).collect::<io::Result<Vec<_>>>()?;
+    let mut lanes =
+        entries(netup, plugins)?.into_iter().map(start).collect::<io::Result<Vec<_>>>()?;
     eprintln!("every contender's packets cross; {rounds} rounds");
     for round in 0..rounds {
         lanes.iter_mut().try_for_each(|lane| lane.turn(round))?;

@@ -3,6 +3,8 @@
 use super::{
     bars::{self, Bar},
     crowd::{self, Crowd},
+    growth::{self, Growth},
+    plugins::Plugins,
     race::{self, Row},
     scaling::{self, Scaling},
     subject::Subject,
@@ -17,6 +19,7 @@ pub struct Report {
     pub rounds: usize,
     pub rows: Vec<Row>,
     pub scaling: Scaling,
+    pub cni: Vec<Growth>,
     pub crowd: Crowd,
     pub bars: Vec<Bar>,
 }
@@ -36,12 +39,14 @@ impl Report {
     /// Measures everything. The race comes first: a thousand namespaces are not a usual host.
     pub fn make(binary: Subject, rounds: usize) -> io::Result<Self> {
         let load_before = load()?;
-        let rows = race::run(&binary.path, rounds)?;
+        let plugins = Plugins::of(&binary.path)?;
+        let rows = race::run(&binary.path, plugins.path(), rounds)?;
         let scaling = scaling::run(&binary.path, rounds)?;
+        let cni = growth::run(plugins.path(), rounds)?;
         let machine = Machine::observe(load_before)?;
         let crowd = crowd::run(&binary.path)?;
         let bars = Vec::new();
-        let mut report = Self { machine, binary, rounds, rows, scaling, crowd, bars };
+        let mut report = Self { machine, binary, rounds, rows, scaling, cni, crowd, bars };
         report.bars = bars::judge(&report);
         Ok(report)
     }

@@ -3,6 +3,7 @@
 use super::{
     bars::Bar,
     crowd::Crowd,
+    growth::Growth,
     race::{Finish, Row},
     report::Report,
     samples::Spread,
@@ -14,6 +15,7 @@ pub fn print(report: &Report) {
     head(report);
     race(&report.rows);
     scaling(&report.scaling);
+    report.cni.iter().for_each(growth);
     crowd(&report.crowd);
     bars(&report.bars);
 }
@@ -78,6 +80,21 @@ fn scaling(scaling: &Scaling) {
     );
 }
 
+fn growth(growth: &Growth) {
+    println!("\n{} with so many attachments, as above", growth.what);
+    println!("{:>5} {:>6} {:<30} {:>6} {:<30}", "", "×", "ADD", "×", "DEL");
+    for cost in &growth.at {
+        println!(
+            "{:>5} {:>6.2} {:<30} {:>6.2} {:<30}",
+            cost.attachments,
+            cost.add_ratio,
+            middle(&cost.add),
+            cost.del_ratio,
+            middle(&cost.del)
+        );
+    }
+}
+
 fn crowd(crowd: &Crowd) {
     println!("\n{} calls of netup --subnet, wall time of all, and per call, in ms", crowd.calls);
     for (way, pace) in [("at once", &crowd.at_once), ("in turn", &crowd.in_turn)] {
@@ -97,7 +114,7 @@ fn bars(bars: &[Bar]) {
         let measured = bar
             .measured
             .map_or("not installed".to_owned(), |measured| format!("{measured:.2} {}", bar.unit));
-        println!("{mark}  {:<36} {:<14} {measured}", bar.what, bar.wanted);
+        println!("{mark}  {:<42} {:<14} {measured}", bar.what, bar.wanted);
     }
 }
 

@@ -59,7 +59,11 @@ fn objects(json: &str) -> io::Result<Vec<Map<String, Value>>> {
     if json.trim().is_empty() {
         return Ok(Vec::new());
     }
-    let objects: Vec<Map<String, Value>> = serde_json::from_str(json)?;
+    let mut objects: Vec<Map<String, Value>> = serde_json::from_str(json)?;
+    for object in &mut objects {
+        object.sort_keys();
+        object.values_mut().for_each(Value::sort_all_objects);
+    }
     Ok(objects.into_iter().filter(|object| !object.is_empty()).collect())
 }
 

@@ -11,19 +11,20 @@ use crate::addr::Family;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::ident::IfName;
+use crate::kernel::address::Given;
 use crate::kernel::conntrack::{self, Flow};
 use crate::kernel::link::{self, Link};
 use crate::kernel::nfnetlink::Nfnetlink;
-use crate::kernel::nftables::Table;
 use crate::kernel::reclaim::Deletion;
 use crate::kernel::rtnl::Rtnl;
-use crate::kernel::{address, netns, nftables, route, sysctl};
+use crate::kernel::{address, netns, nftables, qdisc, route, sysctl};
 use crate::nft;
 use crate::observe;
 use crate::plan::{self, FlowKey, Label, Side, Step, TakenPort, Veth};
 use crate::request::Sysctl;
-use crate::ruleset::{self, Element};
+use crate::ruleset::{Element, Rules};
 use crate::target::{Target, TargetName};
+use crate::{firewalld, iptables};
 
 /// How often a port that is taken and free again is tried for.
 const ATTEMPTS: usize = 100;
@@ -60,7 +61,9 @@ pub struct Shown<'a> {
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.step {
-            Step::InstallRuleset => f.write_str("nft -f - (the static rules)"),
+            Step::InstallRuleset | Step::InstallBridgeRuleset => {
+                f.write_str("nft -f - (the static rules)")
+            }
             step => f.write_str(&plan::lines(step, self.target).join("; ")),
         }
     }
@@ -77,8 +80,10 @@ impl<'a> Executor<'a> {
     pub fn apply(&mut self, step: &Step) -> Result<()> {
         let shown = Shown { step, target: self.name };
         match step {
-            Step::InstallRuleset => self.install_ruleset(),
-            Step::RemoveRuleset => nftables::remove_table(self.host.nft()?),
+            Step::InstallRuleset => self.install_ruleset(Rules::Inet),
+            Step::RemoveRuleset => nftables::remove_table(self.host.nft()?, Rules::Inet),
+            Step::InstallBridgeRuleset => self.install_ruleset(Rules::Bridge),
+            Step::RemoveBridgeRuleset => nftables::remove_table(self.host.nft()?, Rules::Bridge),
             Step::WriteSysctls { side, sysctls } => {
                 self.on_side(*side, || sysctls.iter().try_for_each(write_sysctl))
             }
@@ -86,7 +91,10 @@ impl<'a> Executor<'a> {
                 link::add_bridge(&self.host.rtnl, name, *mac, *mtu, &shown)
             }
             Step::AddVeth(veth) => self.add_veth(veth, &shown),
-            Step::DeleteVeth(label) => self.delete_link(label, &shown),
+            Step::AddIfb { name, mac, mtu } => {
+                link::add_ifb(&self.host.rtnl, name, *mac, *mtu, &shown)
+            }
+            Step::DeleteLink(label) => self.delete_link(label, &shown),
             Step::DeleteBridge(label) => self.delete_bridge(label, &shown),
             Step::SetUp { side, name, alias } => {
                 let index = self.link(*side, name)?;
@@ -96,29 +104,70 @@ impl<'a> Executor<'a> {
                 let index = self.link(Side::Host, name)?;
                 link::set_mac(self.side(Side::Host)?, index, *mac, &shown)
             }
-            Step::Reflect { name } => {
+            Step::SetLink { side, name, attributes } => {
+                let index = self.link(*side, name)?;
+                link::set_attributes(self.side(*side)?, index, attributes, &shown)
+            }
+            Step::Reflect { name } | Step::Unreflect { name } => {
                 let index = self.link(Side::Host, name)?;
-                link::set_hairpin(self.side(Side::Host)?, index, &shown)
+                let on = matches!(step, Step::Reflect { .. });
+                link::set_hairpin(&self.host.rtnl, index, on, &shown)
+            }
+            Step::Isolate { name } | Step::Unisolate { name } => {
+                let index = self.link(Side::Host, name)?;
+                let on = matches!(step, Step::Isolate { .. });
+                link::set_isolated(&self.host.rtnl, index, on, &shown)
+            }
+            Step::Shape { name, rate } => {
+                let index = self.link(Side::Host, name)?;
+                qdisc::shape(&self.host.rtnl, index, rate, &shown)
+            }
+            Step::Unshape { name } => {
+                let index = self.link(Side::Host, name)?;
+                qdisc::unshape(&self.host.rtnl, index, &shown)
+            }
+            Step::Redirect { from, to } => {
+                let (from, to) = (self.link(Side::Host, from)?, self.link(Side::Host, to)?);
+                qdisc::redirect(&self.host.rtnl, from, to, &shown)
+            }
+            Step::Unredirect { from } => {
+                let index = self.link(Side::Host, from)?;
+                qdisc::unredirect(&self.host.rtnl, index, &shown)
             }
             Step::SetDown { side, name } => {
                 let index = self.link(*side, name)?;
                 link::set_down(self.side(*side)?, index, &shown)
             }
-            Step::AddAddress { side, name, address, connected } => {
+            Step::AddAddress { side, name, address, connected, detect_duplicates } => {
                 let index = self.link(*side, name)?;
-                address::add(self.side(*side)?, index, *address, *connected, &shown)
+                let given = Given { connected: *connected, nodad: !detect_duplicates };
+                address::add(self.side(*side)?, index, *address, given, &shown)
             }
             Step::DeleteAddress { side, name, address } => {
                 let index = self.link(*side, name)?;
                 address::delete(self.side(*side)?, index, *address, &shown)
+            }
+            Step::WithdrawAddress { name, address } => {
+                let index = self.link(Side::Host, name)?;
+                match self.has_ports(index)? {
+                    true => Ok(()),
+                    false => address::delete(&self.host.rtnl, index, *address, &shown),
+                }
             }
             Step::AddRoute(route) => {
                 let index = self.link(route.side, &route.name)?;
                 route::add(self.side(route.side)?, index, route, &shown)
             }
             Step::AddElements(elements) => self.add_elements(elements, &shown),
-            Step::DeleteElements(elements) => delete_elements(self.host.nft()?, elements, &shown),
+            Step::DeleteElements(elements) => {
+                self.host.nft_deleted();
+                delete_elements(self.host.nft()?, elements, &shown)
+            }
             Step::FlushFlows(keys) => flush(self.host, keys),
+            Step::AdmitByIptables(admission) => iptables::admit_on(self.host, admission),
+            Step::UnadmitByIptables(admission) => iptables::unadmit_on(self.host, admission),
+            Step::TrustByFirewalld { zone, addresses } => firewalld::trust(zone, addresses),
+            Step::DistrustByFirewalld { zone, addresses } => firewalld::distrust(zone, addresses),
         }
     }
 
@@ -211,11 +260,11 @@ impl<'a> Executor<'a> {
     }
 
     /// One process loads the rules, and the others find them loaded.
-    fn install_ruleset(&self) -> Result<()> {
+    fn install_ruleset(&self, rules: Rules) -> Result<()> {
         let _lock = self.host.state.lock_rules()?;
-        match nftables::table(self.host.nft()?)? {
-            Table::Current => Ok(()),
-            Table::Missing | Table::Foreign => nft::load(ruleset::TEXT),
+        match nftables::is_current(self.host.nft()?, rules)? {
+            true => Ok(()),
+            false => nft::load(rules.text()),
         }
     }
 
@@ -248,12 +297,16 @@ impl<'a> Executor<'a> {
         let Some(bridge) = bridge.filter(|bridge| is_labelled(bridge, label)) else {
             return Ok(());
         };
-        let links = link::all(&self.host.rtnl)?;
         // Somebody made it theirs: taking it away would cut them off.
-        match links.iter().any(|link| link.master == Some(bridge.index)) {
+        match self.has_ports(bridge.index)? {
             true => Ok(()),
             false => self.delete_link(label, shown),
         }
+    }
+
+    fn has_ports(&self, bridge: u32) -> Result<bool> {
+        let links = link::all(&self.host.rtnl)?;
+        Ok(links.iter().any(|link| link.master == Some(bridge)))
     }
 
     /// Does something on a thread of this side.

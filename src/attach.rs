@@ -132,12 +132,25 @@ fn existing(host: &Host, request: &Request) -> Result<Existing> {
         false => host.settled(&record)?,
     };
     match standing {
+        Standing::Up if request.fresh || record.network_name != request.network_name => {
+            Err(occupied(&record))
+        }
         Standing::Up => compare(host, request, record),
         Standing::Dead | Standing::Incomplete => {
-            detach::take_down(host, &record)?;
+            detach::take_down_whole(host, &record)?;
             Ok(Existing::None)
         }
     }
+}
+
+/// Somebody else's, or for somebody who wants it new.
+fn occupied(record: &Record) -> Error {
+    let owner = record.network_name.as_ref();
+    let owner = owner.map_or("by hand".to_owned(), |name| format!("by network {name}"));
+    let id = record.id();
+    Error::new(ErrorKind::AttachmentExists, format!("{id} is attached already, {owner}")).hint(
+        format!("take it down first (netup down {}), or choose another interface", id.container),
+    )
 }
 
 fn compare(host: &Host, request: &Request, record: Record) -> Result<Existing> {
@@ -175,6 +188,14 @@ fn differs(record: &Record, request: &Request, same_netns: bool) -> Error {
             "link",
         ),
         (had.sysctls != wants.sysctls, "sysctls"),
+        (had.bandwidth != wants.bandwidth, "bandwidth"),
+        (had.isolation != wants.isolation, "isolation"),
+        (
+            had.bridging != wants.bridging
+                || had.layer2_only != wants.layer2_only
+                || had.routes_beside != wants.routes_beside,
+            "bridging",
+        ),
     ];
     let different: Vec<&str> =
         parts.iter().filter(|(differs, _)| *differs).map(|(_, part)| *part).collect();
@@ -209,8 +230,14 @@ fn restore(host: &Host, former: &Record) -> Result<()> {
     if target.cookie() != *netns_cookie {
         return Ok(());
     }
-    let request =
-        Request { target, id: id.clone(), network: former.network.clone(), replace: false };
+    let request = Request {
+        target,
+        id: id.clone(),
+        network: former.network.clone(),
+        replace: false,
+        fresh: false,
+        network_name: former.network_name.clone(),
+    };
     establish(host, &request, addresses, &mut |_| Ok(())).map(drop)
 }
 

@@ -9,12 +9,18 @@ use crate::attach::reattach;
 use crate::detach::{Selector, select};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
+use crate::ident::{AttachmentId, NetworkName};
 use crate::outcome::{Attachment, Checked, State as Standing};
 use crate::plan::{self, Side, Step};
 use crate::reload;
 use crate::request::{Sysctl, SysctlKey, Topology};
+use crate::ruleset::Rules;
 use crate::state::Record;
 use crate::target::Target;
+
+/// The static rules, and the steps that load them.
+const RULES: [(Step, Rules); 2] =
+    [(Step::InstallRuleset, Rules::Inet), (Step::InstallBridgeRuleset, Rules::Bridge)];
 
 /// Checks attachments, or all of them, and with `repair` puts back what no longer holds.
 ///
@@ -37,22 +43,63 @@ pub async fn check(selector: Option<&Selector>, repair: bool) -> Result<Vec<Chec
     Ok(found)
 }
 
+/// Checks the attachment of this identity that belongs to a named network; `None` if there is none.
+/// `target` is its container, whatever that is called now.
+///
+/// # Errors
+/// A refusal by the kernel while reading.
+pub async fn check_member(
+    id: &AttachmentId,
+    network: &NetworkName,
+    target: &Target,
+) -> Result<Option<Checked>> {
+    let host = Host::open()?;
+    let Some(record) = host.state.record(id)?.filter(|r| r.network_name.as_ref() == Some(network))
+    else {
+        return Ok(None);
+    };
+    if host.standing(&record)? != Standing::Up {
+        return Ok(Some(gone(&record)));
+    }
+    let steps = required(&host, &record)?;
+    let executor = Executor::new(&host, Some(Container::open(target)?), target.name());
+    let drift = executor.drift(&steps)?;
+    let drift = drift.into_iter().flat_map(|step| described(step, &record.attachment)).collect();
+    Ok(Some(Checked { id: id.clone(), drift, repaired: false }))
+}
+
+/// Whether there is an attachment of this identity, of whatever network.
+///
+/// # Errors
+/// If the state folder cannot be read.
+pub async fn is_attached(id: &AttachmentId) -> Result<bool> {
+    Ok(Host::open()?.state.record(id)?.is_some())
+}
+
+fn gone(record: &Record) -> Checked {
+    let drift = vec![format!(
+        "the link {} is gone; netup gc clears the rest",
+        record.attachment.host_ifname
+    )];
+    Checked { id: record.id().clone(), drift, repaired: false }
+}
+
 fn check_one(host: &Host, record: &Record, repair: bool) -> Result<Checked> {
     let id = record.id().clone();
     if host.standing(record)? != Standing::Up {
-        let drift = vec![format!(
-            "the link {} is gone; netup gc clears the rest",
-            record.attachment.host_ifname
-        )];
-        return Ok(Checked { id, drift, repaired: false });
+        return Ok(gone(record));
     }
     let target = open_target(record)?;
     let steps = required(host, record)?;
     let mut executor =
         Executor::new(host, Some(Container::open(&target)?), &record.attachment.target);
     let mut drift: Vec<Step> = executor.drift(&steps)?.into_iter().cloned().collect();
-    let rules_altered = !drift.contains(&Step::InstallRuleset) && !reload::rules_are_ours()?;
-    drift.splice(0..0, rules_altered.then_some(Step::InstallRuleset));
+    for (install, rules) in RULES {
+        if steps.contains(&install) && !drift.contains(&install) && !reload::rules_are_ours(rules)?
+        {
+            drift.insert(0, install);
+        }
+    }
     let lines = drift.iter().flat_map(|step| described(step, &record.attachment)).collect();
     let repaired = repair && !drift.is_empty();
     if repaired {
@@ -64,7 +111,7 @@ fn check_one(host: &Host, record: &Record, repair: bool) -> Result<Checked> {
 fn described(step: &Step, attachment: &Attachment) -> Vec<String> {
     match step {
         // The text of the rules says nothing about what is wrong.
-        Step::InstallRuleset => {
+        Step::InstallRuleset | Step::InstallBridgeRuleset => {
             vec!["netup reload  # the static nftables rules are missing or altered".to_owned()]
         }
         step => plan::lines(step, &attachment.target),
@@ -96,6 +143,9 @@ fn required(host: &Host, record: &Record) -> Result<Vec<Step>> {
         steps.extend(host.state.bridge(name)?.unwrap_or_default().steps);
     }
     steps.extend(record.steps.iter().cloned());
+    if steps.iter().any(Step::needs_bridge_rules) {
+        steps.insert(0, Step::InstallBridgeRuleset);
+    }
     Ok(steps)
 }
 
@@ -118,7 +168,8 @@ fn mend(host: &Host, executor: &mut Executor<'_>, record: &Record, drift: &[Step
     }
     for step in drift {
         match step {
-            Step::InstallRuleset => reload::load_rules(host)?,
+            Step::InstallRuleset => reload::load_rules(host, Rules::Inet)?,
+            Step::InstallBridgeRuleset => reload::load_rules(host, Rules::Bridge)?,
             Step::AddElements(elements) => reload::restore(host, elements)?,
             step => executor.repair(step)?,
         }

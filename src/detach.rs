@@ -7,11 +7,13 @@ use std::time::Instant;
 use crate::addr::HostAddr;
 use crate::apply::{Container, Executor};
 use crate::error::{Error, ErrorKind, Result};
+use crate::extend;
 use crate::host::Host;
-use crate::ident::{AttachmentId, ContainerId, IfName};
-use crate::outcome::{Detached, State as Standing};
+use crate::ident::{AttachmentId, ContainerId, IfName, NetworkName};
+use crate::outcome::{Collected, Detached, State as Standing};
 use crate::plan::{Side, Step};
 use crate::request::Topology;
+use crate::shared_bridge;
 use crate::state::Record;
 use crate::target::{Target, TargetName};
 use crate::unrecorded;
@@ -48,6 +50,79 @@ pub async fn detach(selector: &Selector) -> Result<Vec<Detached>> {
     host.leave_less(gone)
 }
 
+/// Takes an attachment down that belongs to a named network; false if there is none, or if it
+/// belongs to another network or to none.
+///
+/// ```no_run
+/// # async fn example() -> netup::Result<()> {
+/// use netup::ident::AttachmentId;
+/// let id = AttachmentId { container: "web".parse()?, ifname: "eth0".parse()? };
+/// let gone = netup::detach_member(&id, &"backend".parse()?).await?;
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// A refusal by the kernel, after everything else has been taken down.
+pub async fn detach_member(id: &AttachmentId, network: &NetworkName) -> Result<bool> {
+    let host = Host::enter()?;
+    let gone = detach_member_locked(&host, id, network);
+    host.leave_less(gone)
+}
+
+fn detach_member_locked(host: &Host, id: &AttachmentId, network: &NetworkName) -> Result<bool> {
+    let _lock = host.state.lock_attachment(id)?;
+    match host.state.record(id)? {
+        Some(record) if record.network_name.as_ref() == Some(network) => {
+            take_down_whole(host, &record).map(|()| true)
+        }
+        Some(_) => Ok(false),
+        None => detach_unrecorded_member(host, id),
+    }
+}
+
+/// What only the kernel remembers, or what was claimed before a crash came in between. Claims are
+/// found by reading all of them, which only this rare call does.
+fn detach_unrecorded_member(host: &Host, id: &AttachmentId) -> Result<bool> {
+    let lost = unrecorded::of(host, id)?;
+    if let Some(lost) = &lost {
+        unrecorded::take_down(host, None, lost)?;
+    }
+    let claims = host.state.claims()?.into_iter().filter(|(_, owner)| owner == id);
+    claims.into_iter().try_for_each(|(ip, _)| host.state.release(HostAddr::single(ip), id))?;
+    host.state.forget(id)?;
+    Ok(lost.is_some())
+}
+
+/// Takes down every attachment of a named network, and everything that was added to interfaces on
+/// its behalf, but for those to keep. It goes on past failures and reports them.
+///
+/// # Errors
+/// If the state folder cannot be read at all.
+pub async fn detach_members(
+    network: &NetworkName,
+    keep: &dyn Fn(&AttachmentId) -> bool,
+) -> Result<Collected> {
+    let host = Host::enter()?;
+    let collected = detach_members_of(&host, network, keep);
+    host.leave_less(collected)
+}
+
+fn detach_members_of(
+    host: &Host,
+    network: &NetworkName,
+    keep: &dyn Fn(&AttachmentId) -> bool,
+) -> Result<Collected> {
+    let mut collected = Collected::default();
+    for id in host.state.attachment_ids()?.into_iter().filter(|id| !keep(id)) {
+        match detach_member_locked(host, &id, network) {
+            Ok(true) => collected.removed.push(id),
+            Ok(false) => {}
+            Err(e) => collected.failed.push((id, e)),
+        }
+    }
+    Ok(collected)
+}
+
 fn detach_all(host: &Host, selector: &Selector) -> Result<Vec<Detached>> {
     let mut gone = Vec::new();
     let mut failures = Vec::new();
@@ -74,7 +149,7 @@ fn detach_all(host: &Host, selector: &Selector) -> Result<Vec<Detached>> {
 fn detach_one(host: &Host, id: &AttachmentId) -> Result<()> {
     let _lock = host.state.lock_attachment(id)?;
     match host.state.record(id)? {
-        Some(record) => take_down(host, &record),
+        Some(record) => take_down_whole(host, &record),
         // Somebody was faster.
         None => Ok(()),
     }
@@ -157,6 +232,17 @@ fn recorded(host: &Host, name: &TargetName, cookie: Option<u64>) -> Result<Vec<A
     Ok(found)
 }
 
+/// Takes one attachment down with all that was added to its interface. Its lock must be held.
+pub fn take_down_whole(host: &Host, record: &Record) -> Result<()> {
+    let extensions = extend::take_down_all(host, record.id());
+    let attachment = take_down(host, record);
+    let mut failures = extensions.err().into_iter().chain(attachment.err());
+    match failures.next() {
+        Some(first) => Err(first.with_undo_failures(failures.collect())),
+        None => Ok(()),
+    }
+}
+
 /// Takes one attachment down. Its lock must be held. The record goes last, and stays if anything
 /// failed, so that a later call can finish.
 pub fn take_down(host: &Host, record: &Record) -> Result<()> {
@@ -166,7 +252,7 @@ pub fn take_down(host: &Host, record: &Record) -> Result<()> {
     let mut executor = Executor::new(host, container, &attachment.target);
     let mut failures = undo_all(&mut executor, &record.undo);
     if let Topology::Bridge(name) = &attachment.topology {
-        failures.extend(leave_bridge(&mut executor, name, &attachment.id));
+        failures.extend(shared_bridge::leave(&mut executor, name, &attachment.id));
     }
     if failures.is_empty() {
         failures.extend(forget(host, record).err());
@@ -199,31 +285,6 @@ fn undo_all(executor: &mut Executor<'_>, steps: &[Step]) -> Vec<Error> {
     failures
 }
 
-/// The last one out takes back what netup did to the bridge.
-fn leave_bridge(executor: &mut Executor<'_>, name: &IfName, id: &AttachmentId) -> Vec<Error> {
-    let state = &executor.host.state;
-    let left = || -> Result<_> {
-        let lock = state.lock_bridge(name)?;
-        let record = match state.leave_bridge(name, id)? {
-            true => state.bridge(name)?,
-            false => None,
-        };
-        Ok((lock, record))
-    };
-    let (_lock, record) = match left() {
-        Ok((lock, Some(record))) => (lock, record),
-        Ok((_, None)) => return Vec::new(),
-        Err(e) => return vec![e],
-    };
-    let mut failures = undo_all(executor, &record.undo);
-    match failures.is_empty() {
-        true => failures.extend(state.save_bridge(name, None).err()),
-        // Somebody must finish it: the next attachment on this bridge, or its going.
-        false => failures.extend(state.join_bridge(name, id).err()),
-    }
-    failures
-}
-
 fn forget(host: &Host, record: &Record) -> Result<()> {
     let attachment = &record.attachment;
     for address in &attachment.addresses {
@@ -241,7 +302,7 @@ pub fn clear_if_dead(host: &Host, id: &AttachmentId) -> Result<bool> {
     };
     match host.state.record(id)? {
         Some(record) if host.standing(&record)? != Standing::Up => {
-            take_down(host, &record).map(|()| true)
+            take_down_whole(host, &record).map(|()| true)
         }
         _ => Ok(false),
     }
@@ -255,7 +316,7 @@ pub fn clear_dead_owner(host: &Host, id: &AttachmentId, ip: IpAddr) -> Result<bo
     };
     match host.state.record(id)? {
         Some(record) if host.settled(&record)? == Standing::Up => Ok(false),
-        Some(record) => take_down(host, &record).map(|()| true),
+        Some(record) => take_down_whole(host, &record).map(|()| true),
         None => host.state.release(HostAddr::single(ip), id).map(|()| true),
     }
 }

@@ -26,6 +26,8 @@ mod state_folder;
 mod sysctl;
 mod uplinks;
 
+pub use rights::may_attach;
+
 use crate::outcome::{Finding, Health};
 use firewall::Firewall;
 use program::Program;

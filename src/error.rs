@@ -42,6 +42,8 @@ pub enum ErrorKind {
     NotABridge,
     /// A bridge that is not ours lacks what the request needs.
     BridgeUnsuitable,
+    /// In the place of a CNI plugin is a file that is not ours.
+    PluginExists,
     /// No free address is left in a pool.
     PoolExhausted,
     /// A program that is needed is not installed.
@@ -82,6 +84,7 @@ impl ErrorKind {
             Self::RouteExists => "route_exists",
             Self::NotABridge => "not_a_bridge",
             Self::BridgeUnsuitable => "bridge_unsuitable",
+            Self::PluginExists => "plugin_exists",
             Self::PoolExhausted => "pool_exhausted",
             Self::MissingTool => "missing_tool",
             Self::MissingFeature => "missing_feature",
@@ -111,7 +114,8 @@ impl ErrorKind {
             | Self::PortInUse
             | Self::RouteExists
             | Self::NotABridge
-            | Self::BridgeUnsuitable => 5,
+            | Self::BridgeUnsuitable
+            | Self::PluginExists => 5,
             Self::PoolExhausted
             | Self::MissingTool
             | Self::MissingFeature
@@ -342,6 +346,7 @@ mod tests {
             (RouteExists, 5),
             (NotABridge, 5),
             (BridgeUnsuitable, 5),
+            (PluginExists, 5),
             (PoolExhausted, 1),
             (MissingTool, 1),
             (MissingFeature, 1),

@@ -1,10 +1,14 @@
 //! Clearing away what containers left that ended without `down`, and what crashes left. Only in
 //! the state of the caller's own network namespace.
 
+use crate::apply::Executor;
 use crate::detach;
 use crate::error::Result;
+use crate::extend;
 use crate::host::Host;
 use crate::outcome::Collected;
+use crate::shared_bridge;
+use crate::target::TargetName;
 
 /// Takes down every attachment whose link is gone or that a crash left half-made, and frees
 /// addresses that nobody owns. It goes on past failures and reports them.
@@ -34,6 +38,9 @@ pub fn collect(host: &Host) -> Result<Collected> {
             Err(e) => collected.failed.push((id, e)),
         }
     }
+    extend::collect(host, &mut collected)?;
+    let name = TargetName::Named(String::new());
+    shared_bridge::collect(&mut Executor::new(host, None, &name))?;
     for (ip, owner) in host.state.claims()? {
         if host.state.record(&owner)?.is_none() {
             detach::clear_dead_owner(host, &owner, ip)?;

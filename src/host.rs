@@ -2,6 +2,7 @@
 //! network namespace.
 
 use std::cell::{Cell, OnceCell};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
@@ -10,7 +11,7 @@ use crate::kernel::nfnetlink::Nfnetlink;
 use crate::kernel::rtnl::Rtnl;
 use crate::kernel::{link, reclaim};
 use crate::outcome::{Attachment, State as Standing};
-use crate::plan::Shared;
+use crate::plan::{Shared, Step};
 use crate::state::{Lock, Phase, Record, State};
 use crate::target::Target;
 
@@ -24,6 +25,7 @@ pub struct Host {
     /// nfnetlink, for those who need it: closing it may have to wait for the kernel.
     nft: OnceCell<Nfnetlink>,
     lingers: Cell<bool>,
+    deleted: Cell<bool>,
     /// What is remembered.
     pub state: State,
     /// Announces to others that this call relies on what is shared; only of calls that change
@@ -39,6 +41,7 @@ impl Host {
             rtnl,
             nft: OnceCell::new(),
             lingers: Cell::new(false),
+            deleted: Cell::new(false),
             state: State::of(cookie)?,
             presence: None,
         })
@@ -91,16 +94,22 @@ impl Host {
         self.lingers.set(true);
     }
 
-    /// Somebody may have just deleted elements; who closes such a socket then waits for the kernel.
+    /// Notes that elements were deleted over the netfilter socket.
+    pub fn nft_deleted(&self) {
+        self.deleted.set(true);
+    }
+
+    /// Who closes such a socket after elements were deleted, by whomever, waits for the kernel. A
+    /// child does it then, and others see by a lock that the kernel is at it.
     fn close_nft(&self) {
-        if let Some(nft) = self.nft.get()
-            && !self.lingers.get()
-            && self
-                .presence
-                .as_ref()
-                .is_some_and(|presence| presence.is_reclaiming().unwrap_or(false))
+        let (Some(nft), false) = (self.nft.get(), self.lingers.get()) else { return };
+        let Some(presence) = &self.presence else { return };
+        if self.deleted.get()
+            && let Ok(reclaim) = self.state.announce_reclaim()
         {
-            reclaim::close_later(nft.as_fd());
+            reclaim::close_later(&[nft.as_fd(), reclaim.as_fd()]);
+        } else if presence.is_reclaiming().unwrap_or(false) {
+            reclaim::close_later(&[nft.as_fd()]);
         }
     }
 
@@ -119,8 +128,14 @@ impl Host {
         for other in self.state.attachment_ids()?.iter().filter(|other| *other != id) {
             let Some(record) = self.state.record(other)? else { continue };
             relied.push(Shared::Rules);
+            let bridged = record.steps.iter().any(Step::needs_bridge_rules);
+            relied.extend(bridged.then_some(Shared::BridgeRules));
             relied
                 .extend(record.attachment.addresses.iter().map(|a| Shared::Forwarding(a.family())));
+        }
+        let others = self.state.extension_ids()?;
+        if others.iter().any(|other| other.attachment != *id) {
+            relied.push(Shared::Rules);
         }
         Ok(relied)
     }

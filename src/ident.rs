@@ -113,6 +113,39 @@ impl FromStr for ContainerId {
     }
 }
 
+/// The name of a network that attachments belong to, as CNI configurations name them: letters,
+/// digits, `_`, `.` and `-`; it starts with a letter or digit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NetworkName(String);
+
+impl NetworkName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for NetworkName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        match text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(allowed) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(Error::invalid(format!("network name {text:?} is not valid"))
+                .hint("use letters, digits, '-', '_' and '.', beginning with a letter or digit")),
+        }
+    }
+}
+
+impl fmt::Display for NetworkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
 /// One container interface: the identity of everything netup makes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttachmentId {
@@ -156,6 +189,26 @@ impl AttachmentId {
         0x4000_0000 | (self.hash(3) >> 34) as u32
     }
 
+    /// The name of the intermediate functional block through which what the container sends is
+    /// shaped: as the host link's, with the prefix `nb`.
+    #[must_use]
+    pub fn ifb_ifname(&self) -> IfName {
+        IfName(format!("nb{:012x}", self.hash(0) >> 16))
+    }
+
+    /// That block's hardware address.
+    #[must_use]
+    pub fn ifb_mac(&self) -> Mac {
+        Mac::local(self.hash(4))
+    }
+
+    /// The label of that block. The blank after `netup bandwidth` keeps it from being taken for an
+    /// attachment's.
+    #[must_use]
+    pub fn ifb_alias(&self) -> String {
+        format!("netup bandwidth {self}")
+    }
+
     /// The container interface's default hardware address: the same at each attach, so that
     /// neighbours' caches stay right.
     #[must_use]
@@ -188,7 +241,7 @@ impl fmt::Display for AttachmentId {
 }
 
 /// A unicast Ethernet address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Mac([u8; 6]);
 
@@ -271,7 +324,7 @@ macro_rules! text_conversions {
         }
     )*};
 }
-text_conversions!(IfName, ContainerId, Mac);
+text_conversions!(IfName, ContainerId, NetworkName, Mac);
 pub(crate) use text_conversions;
 
 #[cfg(test)]

@@ -42,36 +42,60 @@
 pub mod addr;
 mod apply;
 mod attach;
+mod bandwidth;
+mod bridging;
 mod check;
 mod detach;
 mod doctor;
 mod error;
+mod extend;
+mod extension;
+pub mod firewalld;
 mod gc;
 mod host;
 pub mod ident;
+pub mod iptables;
+mod isolation;
 mod kernel;
 mod list;
+mod look;
+mod loopback;
 mod nft;
 mod observe;
 mod outcome;
 pub mod plan;
+mod program;
 mod publish;
+pub mod reference;
 mod reload;
 pub mod request;
 mod reserve;
 pub mod ruleset;
+mod shared_bridge;
 mod state;
 mod target;
 mod unrecorded;
 mod verify;
 
 pub use attach::{Progress, Watch, attach, attach_watched, dry_run};
-pub use check::check;
-pub use detach::{Selector, detach};
-pub use doctor::doctor;
+pub use bandwidth::{Bandwidth, Rate};
+pub use bridging::{Bridging, VlanRange};
+pub use check::{check, check_member, is_attached};
+pub use detach::{Selector, detach, detach_member, detach_members};
+pub use doctor::{doctor, may_attach};
 pub use error::{Error, ErrorKind, Result};
+pub use extend::{drift_of_extension, extend, retract, retract_members};
+pub use extension::{
+    Admission, Backend, Extension, ExtensionId, Limit, Part, PartKind, Publishing, Tuning,
+};
 pub use gc::collect_garbage;
+pub use isolation::Isolation;
 pub use list::{list, show};
+pub use look::{
+    Interface, KnownRoute, host_interface, host_interface_by_index, interface, remove_interface,
+    routes, set_attributes,
+};
+pub use loopback::{Loopback, loopback, set_loopback};
 pub use outcome::{
     Attachment, Change, Checked, Collected, Detached, Finding, Health, Outcome, Reloaded, State,
     Status,
@@ -79,4 +103,6 @@ pub use outcome::{
 pub use publish::{PortRange, Protocol, Publish};
 pub use reload::{reload, remove_ruleset};
 pub use request::{Network, Request, Topology};
+pub use reserve::leases_available;
+pub use state::state_folder;
 pub use target::{Target, TargetName};

@@ -1,22 +1,25 @@
 //! Looks at the kernel, as far as one request needs it, and changes nothing. Only single look-ups:
 //! the cost is the same however many attachments exist.
 
+pub mod surroundings;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::addr::{Family, HostAddr};
 use crate::error::Result;
 use crate::host::Host;
 use crate::ident::{IfName, Mac};
-use crate::kernel::nftables::{self, Table};
+use crate::isolation::Isolation;
 use crate::kernel::route::Entry;
 use crate::kernel::rtnl::Rtnl;
-use crate::kernel::{address, link, netns, route, sockets, sysctl};
+use crate::kernel::{address, link, netns, nftables, route, sockets, sysctl};
 use crate::plan::{
-    self, ContainerRoute, ForwardingOff, Observed, ObservedBridge, Reached, TakenPort, Wanted,
+    self, ContainerRoute, ForwardingOff, MAIN_TABLE, Observed, ObservedBridge, Reached, TakenPort,
+    Wanted,
 };
 use crate::publish::Protocol;
 use crate::request::{Sysctl, SysctlKey, Topology};
-use crate::ruleset::{Element, PublishedPort, address_of_data};
+use crate::ruleset::{Element, PublishedPort, Rules, address_of_data};
 use crate::target::Target;
 
 /// The snapshot for one request.
@@ -30,14 +33,21 @@ pub fn observe(
     let ipv6 = sockets::has_ipv6();
     let (bridge, bridged_frames_filtered) = match &network.topology {
         Topology::Routed => (None, false),
-        Topology::Bridge(name) => (bridge(host, name)?, bridged_frames_filtered()?),
+        Topology::Bridge(name) => {
+            (bridge(host, name, network.isolation)?, bridged_frames_filtered()?)
+        }
     };
     let mut observed = Observed {
-        ruleset: nftables::table(host.nft()?)? == Table::Current,
+        ruleset: nftables::is_current(host.nft()?, Rules::Inet)?,
+        bridge_ruleset: network.bridging.guard_mac
+            && nftables::is_current(host.nft()?, Rules::Bridge)?,
         ipv6,
         host_link_exists: link::by_name(&host.rtnl, &host_ifname(wanted))?.is_some(),
         bridge,
         bridged_frames_filtered,
+        bridged_frames_all_filtered: bridged_frames_filtered
+            && network.isolation == Isolation::Isolated
+            && bridged_frames_all_filtered()?,
         ..Observed::default()
     };
     if network.mtu.is_none() && observed.bridge.is_none() {
@@ -91,32 +101,48 @@ fn observe_container(
 /// The container's routes, in the families of the request: there are but a few.
 fn container_routes(rtnl: &Rtnl, wanted: &Wanted<'_>) -> Result<Vec<ContainerRoute>> {
     let mut found = Vec::new();
-    for family in [Family::V4, Family::V6].into_iter().filter(|f| wanted.network.has(*f)) {
+    let mut tables = vec![MAIN_TABLE];
+    tables.extend(wanted.network.routes.iter().filter_map(|route| route.table));
+    tables.sort_unstable();
+    tables.dedup();
+    let families = [Family::V4, Family::V6].into_iter().filter(|f| wanted.network.has(*f));
+    for (family, table) in families.flat_map(|f| tables.iter().map(move |table| (f, *table))) {
         let route = |entry: Entry| ContainerRoute {
             destination: entry.destination,
             metric: entry.metric.unwrap_or(0),
+            table: entry.table,
         };
-        found.extend(route::all(rtnl, family)?.into_iter().map(route));
+        found.extend(route::of_table(rtnl, family, table)?.into_iter().map(route));
     }
     Ok(found)
 }
 
 /// The MTU of the link of the host's default route.
+fn uplink_mtu(rtnl: &Rtnl, v4: bool) -> Result<Option<u32>> {
+    let families = if v4 { [Family::V4, Family::V6] } else { [Family::V6, Family::V4] };
+    for family in families {
+        if let Some(entry) = default_route(rtnl, family)? {
+            return mtu_of(rtnl, &entry);
+        }
+    }
+    Ok(None)
+}
+
+/// The host's default route in one family.
 ///
 /// The look-ups are for addresses that RFC 5737 and RFC 3849 reserve for documentation: nobody has
 /// a route to them but the default one. On a machine that does use one of them another is tried.
-fn uplink_mtu(rtnl: &Rtnl, v4: bool) -> Result<Option<u32>> {
-    let probes_v4 = [[203, 0, 113, 1], [198, 51, 100, 1], [192, 0, 2, 1]]
-        .map(|o| IpAddr::V4(Ipv4Addr::from(o)));
-    let probe_v6 = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1));
-    let v4_first = probes_v4.into_iter().chain([probe_v6]);
-    let v6_first = [probe_v6].into_iter().chain(probes_v4);
-    let probes: Vec<IpAddr> = if v4 { v4_first.collect() } else { v6_first.collect() };
+fn default_route(rtnl: &Rtnl, family: Family) -> Result<Option<Entry>> {
+    let probes: Vec<IpAddr> = match family {
+        Family::V4 => [[203, 0, 113, 1], [198, 51, 100, 1], [192, 0, 2, 1]]
+            .map(|octets| IpAddr::V4(Ipv4Addr::from(octets)))
+            .to_vec(),
+        Family::V6 => vec![Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1).into()],
+    };
     for probe in probes {
-        if let Some(entry) =
-            route::lookup(rtnl, probe)?.filter(|entry| entry.destination.is_default())
-        {
-            return mtu_of(rtnl, &entry);
+        let entry = route::lookup(rtnl, probe)?;
+        if let Some(entry) = entry.filter(|entry| entry.destination.is_default()) {
+            return Ok(Some(entry));
         }
     }
     Ok(None)
@@ -190,40 +216,57 @@ fn forwarding_links(family: Family) -> Result<Vec<Sysctl>> {
     Ok(found)
 }
 
-fn bridge(host: &Host, name: &IfName) -> Result<Option<ObservedBridge>> {
+fn bridge(host: &Host, name: &IfName, isolation: Isolation) -> Result<Option<ObservedBridge>> {
     let Some(link) = link::by_name(&host.rtnl, name)? else {
         return Ok(None);
     };
     let record = host.state.bridge(name)?;
+    let ours = record.is_some_and(|record| record.ours);
+    let uplink = !ours && is_uplink(&host.rtnl, link.index)?;
     let localnet = sysctl::read(&SysctlKey::of_link(Family::V4, name.as_str(), "route_localnet"))?;
+    let known = plan::of_bridge(name, uplink, bridged_frames_filtered()?);
+    let confined = plan::confinement(name, isolation);
     Ok(Some(ObservedBridge {
         is_bridge: link.kind.as_deref() == Some("bridge"),
-        ours: record.is_some_and(|record| record.ours),
+        ours,
         up: link.up,
         mac: Mac::observed(&link.mac),
         carrier: link.carrier,
         mtu: link.mtu,
         addresses: address::of_link(&host.rtnl, link.index)?,
-        in_ruleset: in_ruleset(host, name)?,
+        uplink,
+        promiscuous: link.promiscuous,
+        in_ruleset: all_stored(host, &known)?,
+        confined: !confined.is_empty() && all_stored(host, &confined)?,
         route_localnet: localnet.as_deref() == Some("1"),
     }))
 }
 
-fn in_ruleset(host: &Host, name: &IfName) -> Result<bool> {
-    let mut elements = vec![Element::Link(name.clone()), Element::Hairpin(name.clone())];
-    elements.extend(bridged_frames_filtered()?.then(|| Element::Reflected(name.clone())));
+fn is_uplink(rtnl: &Rtnl, index: u32) -> Result<bool> {
+    let over =
+        |family| Ok(default_route(rtnl, family)?.and_then(|entry| entry.link) == Some(index));
+    Ok(over(Family::V4)? || over(Family::V6)?)
+}
+
+fn all_stored(host: &Host, elements: &[Element]) -> Result<bool> {
     let stored = |element| Ok(nftables::stored(host.nft()?, element)?.is_some());
     elements.iter().try_fold(true, |all, element| Ok(all && stored(element)?))
 }
 
 /// Whether br_netfilter is at work in this namespace, in either family.
-fn bridged_frames_filtered() -> Result<bool> {
-    for name in ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"] {
-        if sysctl::read(&SysctlKey::known(name))?.is_some_and(|value| value != "0") {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+pub fn bridged_frames_filtered() -> Result<bool> {
+    let mut switches = plan::bridge_filter_switches().into_iter();
+    switches.try_fold(false, |any, key| Ok(any || is_on(&key)?))
+}
+
+/// Whether it is in both.
+pub fn bridged_frames_all_filtered() -> Result<bool> {
+    let mut switches = plan::bridge_filter_switches().into_iter();
+    switches.try_fold(true, |all, key| Ok(all && is_on(&key)?))
+}
+
+fn is_on(key: &SysctlKey) -> Result<bool> {
+    Ok(sysctl::read(key)?.is_some_and(|value| value != "0"))
 }
 
 /// The routing entry for each address, and for each gateway that it may get.
@@ -251,14 +294,32 @@ fn reached_by(host: &Host, ip: IpAddr, entry: Entry) -> Result<Reached> {
         }
         _ => None,
     };
-    Ok(Reached { ip, destination: entry.destination, link, local: entry.local, via: entry.via })
+    let local = entry.local || is_about_to_be_local(host, ip, &entry)?;
+    Ok(Reached { ip, destination: entry.destination, link, local, via: entry.via })
+}
+
+/// IPv6 routes to a new address of the host's own as to a neighbour's for the moment until its
+/// workqueue has come round to it (`addrconf_dad_work`, net/ipv6/addrconf.c).
+fn is_about_to_be_local(host: &Host, ip: IpAddr, entry: &Entry) -> Result<bool> {
+    let single = entry.destination.length() == Family::V6.bits() && entry.via.is_none();
+    match entry.link {
+        Some(index) if single && ip.is_ipv6() => {
+            let own = address::of_link(&host.rtnl, index)?;
+            Ok(own.iter().any(|address| address.ip() == ip))
+        }
+        _ => Ok(false),
+    }
 }
 
 /// Ports that another attachment has, or that a process of the host listens on.
 fn taken_ports(host: &Host, wanted: &Wanted<'_>) -> Result<Vec<TakenPort>> {
-    let ports = plan::published(&wanted.network.publish, wanted.addresses);
+    occupied(host, &plan::published(&wanted.network.publish, wanted.addresses))
+}
+
+/// Those of the ports that another attachment has, or that a process of the host listens on.
+pub fn occupied(host: &Host, ports: &[PublishedPort]) -> Result<Vec<TakenPort>> {
     let mut taken = Vec::new();
-    for port in &ports {
+    for port in ports {
         // One that is published on every address leaves none for anybody else.
         let on_any = PublishedPort { host_ip: None, ..*port };
         for key in [Some(*port), port.host_ip.map(|_| on_any)].into_iter().flatten() {

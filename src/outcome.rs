@@ -8,8 +8,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::addr::HostAddr;
+use crate::bandwidth::Bandwidth;
 use crate::error::Error;
 use crate::ident::{AttachmentId, IfName, Mac};
+use crate::isolation::Isolation;
 use crate::publish::Publish;
 use crate::request::{RouteRequest, Sysctl, Topology};
 use crate::target::TargetName;
@@ -50,6 +52,12 @@ pub struct Attachment {
     pub publish: Vec<Publish>,
     /// Kernel parameters that were set in the container.
     pub sysctls: Vec<Sysctl>,
+    /// Limits on the traffic.
+    #[serde(default)]
+    pub bandwidth: Bandwidth,
+    /// Which other containers may open connections to this one.
+    #[serde(default)]
+    pub isolation: Isolation,
 }
 
 /// What an attach did.

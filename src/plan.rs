@@ -1,8 +1,10 @@
 //! From what is wanted and what was observed to ordered steps, each with its inverse. Pure: no
 //! kernel, no files, no clock, no environment, here or below.
 
+mod bandwidth;
 mod bridge;
 mod conflict;
+pub(crate) mod extension;
 mod nat;
 mod observed;
 mod render;
@@ -15,15 +17,20 @@ use crate::addr::{Family, HostAddr};
 use crate::error::Result;
 use crate::ident::{AttachmentId, IfName};
 use crate::outcome::Attachment;
+use crate::plan::bandwidth::Limited;
 use crate::request::{Network, RouteRequest, Sysctl, SysctlKey, Topology};
 use crate::target::TargetName;
 
-pub(crate) use bridge::label as bridge_label;
+pub(crate) use bridge::{bridge_filter_switches, confinement, label as bridge_label, of_bridge};
 pub(crate) use conflict::port_taken;
 pub use nat::published;
-pub use observed::{ContainerRoute, ForwardingOff, Observed, ObservedBridge, Reached, TakenPort};
+pub use observed::{
+    ContainerRoute, ForwardingOff, MAIN_TABLE, Observed, ObservedBridge, Reached, TakenPort,
+};
 pub use render::lines;
-pub use step::{FlowKey, Label, Planned, Route, Shared, Side, Step, UndoScope, Veth};
+pub use step::{
+    FlowKey, Label, LinkAttributes, Planned, Route, Shared, Side, Step, UndoScope, Veth,
+};
 
 /// All that the planner goes by, next to what was observed.
 #[derive(Debug, Clone, Copy)]
@@ -63,17 +70,32 @@ impl Plan {
     /// What takes the attachment back, in the order to run.
     #[must_use]
     pub fn undo(&self) -> Vec<Step> {
-        undo(&self.steps)
+        lasting_undo(&self.steps)
     }
 
-    /// What takes the bridge's part back, in the order to run.
+    /// What takes the bridge's part back, in the order to run, when its last attachment goes.
     #[must_use]
     pub fn bridge_undo(&self) -> Vec<Step> {
-        undo(&self.bridge)
+        bridge_undo(&self.bridge)
     }
 }
 
-fn undo(steps: &[Planned]) -> Vec<Step> {
+/// What takes steps on a bridge back, in the order to run, when nobody relies on them any more. By
+/// then others may have come to rely on an address that was put on a bridge which existed.
+#[must_use]
+pub fn bridge_undo(steps: &[Planned]) -> Vec<Step> {
+    let later = |step| match step {
+        Step::DeleteAddress { side: Side::Host, name, address } => {
+            Step::WithdrawAddress { name, address }
+        }
+        step => step,
+    };
+    lasting_undo(steps).into_iter().map(later).collect()
+}
+
+/// What takes steps back that last as long as what they belong to, in the order to run.
+#[must_use]
+pub fn lasting_undo(steps: &[Planned]) -> Vec<Step> {
     let lasting = steps.iter().rev().filter(|planned| planned.scope == UndoScope::Attachment);
     lasting.flat_map(|planned| planned.undo.iter().cloned()).collect()
 }
@@ -84,24 +106,37 @@ fn undo(steps: &[Planned]) -> Vec<Step> {
 /// A conflict with what was observed: an interface, address, network or port that is taken, or a
 /// bridge that does not serve.
 pub fn plan(wanted: &Wanted<'_>, observed: &Observed) -> Result<Plan> {
+    let network = wanted.network;
+    let bridging = &network.bridging;
     let attachment = attachment(wanted, observed)?;
-    conflict::check(&attachment, observed)?;
-    let foundation = nat::foundation(&attachment, observed);
+    conflict::check(&attachment, bridging, observed)?;
+    let foundation = nat::foundation(&attachment, bridging, observed);
     let mut plan = Plan { foundation, bridge: Vec::new(), steps: Vec::new(), attachment };
     let attachment = &plan.attachment;
-    let mut steps = Vec::new();
+    let mut steps = nat::barriers(attachment, bridging);
     match &attachment.topology {
-        Topology::Routed => steps.extend(routed::steps(attachment, observed)),
+        Topology::Routed => steps.extend(routed::steps(attachment, network, observed)),
         Topology::Bridge(name) => {
-            plan.bridge = bridge::shared(name, attachment, observed);
-            steps.extend(bridge::steps(name, attachment, observed));
+            plan.bridge = bridge::shared(name, attachment, bridging, observed);
+            steps.extend(bridge::steps(name, attachment, network, observed));
         }
     }
     steps.extend(sysctls(attachment, observed));
     steps.extend(nat::elements(attachment));
+    if network.routes_beside {
+        steps.iter_mut().for_each(beside);
+    }
     plan.steps = steps;
     conflict::routes(&plan.steps, observed)?;
     Ok(plan)
+}
+
+fn beside(planned: &mut Planned) {
+    if let Step::AddRoute(route) = &mut planned.step
+        && route.side == Side::Container
+    {
+        route.beside = true;
+    }
 }
 
 /// Everything about the attachment that follows from the request and the observation.
@@ -128,6 +163,8 @@ fn attachment(wanted: &Wanted<'_>, observed: &Observed) -> Result<Attachment> {
         nat: network.nat,
         publish: network.publish.clone(),
         sysctls: network.sysctls.clone(),
+        bandwidth: network.bandwidth,
+        isolation: network.isolation,
     })
 }
 
@@ -198,12 +235,17 @@ impl Attachment {
             mtu: self.mtu,
             bridge,
         };
-        let undo = Step::DeleteVeth(Label {
+        let undo = Step::DeleteLink(Label {
             name: self.host_ifname.clone(),
             alias: self.id.alias(),
             mac: self.host_mac,
         });
         Planned { step: Step::AddVeth(veth), undo: vec![undo], scope: UndoScope::Attachment }
+    }
+
+    fn limits(&self, observed: &Observed) -> Vec<Planned> {
+        let (id, host, mtu) = (&self.id, &self.host_ifname, self.mtu);
+        bandwidth::steps(&Limited { id, host, mtu, ipv6: observed.ipv6 }, self.bandwidth)
     }
 
     fn host_up(&self) -> Planned {
@@ -229,20 +271,25 @@ fn write(side: Side, sysctl: Sysctl) -> Step {
     Step::WriteSysctls { side, sysctls: vec![sysctl] }
 }
 
-/// The container's interface: up, addressed, with its loopback. `connected` tells whether the
-/// kernel makes the routes to the prefixes.
-fn container_link(attachment: &Attachment, observed: &Observed, connected: bool) -> Vec<Planned> {
+/// The container's interface: up, addressed, with its loopback. On a segment the kernel makes the
+/// routes to the prefixes.
+fn container_link(attachment: &Attachment, network: &Network, observed: &Observed) -> Vec<Planned> {
     let name = &attachment.id.ifname;
     let side = Side::Container;
+    let detect_duplicates = network.bridging.detect_duplicates;
+    let connected = attachment.topology != Topology::Routed;
     let mut steps = Vec::new();
-    let sysctls = container_link_sysctls(attachment, observed);
+    let sysctls = container_link_sysctls(attachment, detect_duplicates, observed);
     if !sysctls.is_empty() {
         steps.push(with_link(Step::WriteSysctls { side, sysctls }));
     }
-    steps.push(with_link(Step::SetUp { side, name: name.clone(), alias: None }));
+    if !network.bridging.leave_down {
+        steps.push(with_link(Step::SetUp { side, name: name.clone(), alias: None }));
+    }
     for address in &attachment.addresses {
         let (name, address) = (name.clone(), *address);
-        steps.push(with_link(Step::AddAddress { side, name, address, connected }));
+        let step = Step::AddAddress { side, name, address, connected, detect_duplicates };
+        steps.push(with_link(step));
     }
     if !observed.loopback_up {
         // Undone only on failure: by the time of `down`, processes may talk over localhost.
@@ -255,7 +302,11 @@ fn container_link(attachment: &Attachment, observed: &Observed, connected: bool)
 }
 
 /// What an IPv6 interface must be told before it is set up.
-fn container_link_sysctls(attachment: &Attachment, observed: &Observed) -> Vec<Sysctl> {
+fn container_link_sysctls(
+    attachment: &Attachment,
+    detect_duplicates: bool,
+    observed: &Observed,
+) -> Vec<Sysctl> {
     let mut sysctls = Vec::new();
     if !attachment.has(Family::V6) {
         return sysctls;
@@ -268,34 +319,45 @@ fn container_link_sysctls(attachment: &Attachment, observed: &Observed) -> Vec<S
     if observed.bridge.as_ref().is_none_or(|bridge| bridge.ours) {
         sysctls.push(set("accept_ra", "0"));
     }
-    // The link-local address too is usable at once.
-    sysctls.push(set("accept_dad", "0"));
+    if detect_duplicates {
+        // A probe that comes back to its sender is not taken for a neighbour's (RFC 7527).
+        sysctls.extend([set("enhanced_dad", "1"), set("accept_dad", "1")]);
+    } else {
+        // The link-local address too is usable at once.
+        sysctls.push(set("accept_dad", "0"));
+    }
     sysctls
 }
 
 /// Default routes and the further routes of the request.
-fn container_routes(attachment: &Attachment) -> Vec<Planned> {
+fn container_routes(attachment: &Attachment, network: &Network) -> Vec<Planned> {
     let families = [Family::V4, Family::V6].into_iter().filter(|family| attachment.has(*family));
-    let defaults = families.filter(|_| attachment.default_route).map(|family| RouteRequest {
-        destination: family.default_prefix(),
-        via: None,
-        metric: None,
-    });
+    let defaults = families
+        .filter(|_| attachment.default_route)
+        .map(|family| RouteRequest::to(family.default_prefix()));
     defaults
         .chain(attachment.routes.iter().copied())
-        .map(|route| container_route(attachment, route))
+        .map(|route| container_route(attachment, network, route))
         .collect()
 }
 
-fn container_route(attachment: &Attachment, route: RouteRequest) -> Planned {
-    let via = route.via.or_else(|| attachment.default_gateway(route.destination.family()));
+fn container_route(attachment: &Attachment, network: &Network, route: RouteRequest) -> Planned {
+    let family = route.destination.family();
+    let via = route.via.or_else(|| attachment.default_gateway(family));
+    // The kernel takes no address as a source while it looks for duplicates of it.
+    let tentative = network.bridging.detect_duplicates && family == Family::V6;
     with_link(Step::AddRoute(Route {
         side: Side::Container,
         name: attachment.id.ifname.clone(),
         destination: route.destination,
         via,
-        source: attachment.main_address(route.destination.family()),
+        source: attachment.main_address(family).filter(|_| !tentative),
         metric: route.metric,
+        mtu: route.mtu,
+        advmss: route.advmss,
+        table: route.table,
+        scope: route.scope,
+        beside: false,
     }))
 }
 

@@ -118,7 +118,7 @@ impl fmt::Display for PortRange {
 #[serde(try_from = "String", into = "String")]
 pub struct Publish {
     /// The host's address to publish on; `None` is every address of the host, in each family that
-    /// the container has.
+    /// the container has, and `0.0.0.0` or `::` every address of that family.
     pub host_ip: Option<IpAddr>,
     /// The host's ports.
     pub host: PortRange,
@@ -144,7 +144,10 @@ impl Publish {
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         let same_address = match (self.host_ip, other.host_ip) {
-            (Some(a), Some(b)) => a == b,
+            (Some(a), Some(b)) => {
+                let every = a.is_unspecified() || b.is_unspecified();
+                a == b || (every && Family::of(a) == Family::of(b))
+            }
             _ => true,
         };
         same_address && self.protocol == other.protocol && self.host.overlaps(other.host)
@@ -219,9 +222,7 @@ fn host_address(ip: IpAddr) -> Result<Option<IpAddr>> {
         )
         .hint("use 127.0.0.1, or another IPv6 address of the host"));
     }
-    // 0.0.0.0 would mean "IPv4 only"; the maps know only "any" and "this one", so it means any
-    // address, as -p without an address does.
-    Ok((!ip.is_unspecified()).then_some(ip))
+    Ok(Some(ip))
 }
 
 impl fmt::Display for Publish {
@@ -248,7 +249,8 @@ mod tests {
             ("8080:80/udp", "8080:80/udp"),
             ("127.0.0.1:53:53/UDP", "127.0.0.1:53:53/udp"),
             ("[2001:db8::1]:80-82:90-92/sctp", "[2001:db8::1]:80-82:90-92/sctp"),
-            ("0.0.0.0:80:80", "80:80/tcp"),
+            ("0.0.0.0:80:80", "0.0.0.0:80:80/tcp"),
+            ("[::]:80:80", "[::]:80:80/tcp"),
             ("65535:1", "65535:1/tcp"),
         ];
         for (text, canonical) in table {
@@ -298,5 +300,7 @@ mod tests {
         assert!(!overlaps("10.0.0.1:80:80", "10.0.0.2:80:80"));
         assert!(!overlaps("80:80", "80:80/udp"));
         assert!(!overlaps("80:80", "81:80"));
+        assert!(overlaps("0.0.0.0:80:80", "10.0.0.1:80:80"));
+        assert!(!overlaps("0.0.0.0:80:80", "[::]:80:80"));
     }
 }

@@ -13,7 +13,7 @@ use crate::nft;
 use crate::outcome::Reloaded;
 use crate::plan::Step;
 use crate::request::Topology;
-use crate::ruleset::{self, Element};
+use crate::ruleset::{self, Element, Rules};
 
 /// Loads the static rules and puts the elements of every attachment back. What is there already
 /// stays, so packets keep flowing.
@@ -28,17 +28,28 @@ pub async fn reload() -> Result<Reloaded> {
 }
 
 fn reload_all(host: &Host) -> Result<Reloaded> {
-    load_rules(host)?;
+    load_rules(host, Rules::Inet)?;
     let mut reloaded = Reloaded::default();
+    let mut bridge_rules = false;
     let mut bridges = BTreeSet::new();
     for id in host.state.attachment_ids()? {
         let _lock = host.state.lock_attachment(&id)?;
         let Some(record) = host.state.record(&id)? else { continue };
+        if !bridge_rules && record.steps.iter().any(Step::needs_bridge_rules) {
+            load_rules(host, Rules::Bridge)?;
+            bridge_rules = true;
+        }
         reloaded.elements += restore_all(host, &record.steps)?;
         reloaded.attachments += 1;
         if let Topology::Bridge(name) = record.attachment.topology {
             bridges.insert(name);
         }
+    }
+    for id in host.state.extension_ids()? {
+        let _lock = host.state.lock_attachment(&id.attachment)?;
+        let Some(record) = host.state.extension(&id)? else { continue };
+        reloaded.elements += restore_all(host, &record.steps)?;
+        bridges.extend(record.bridge);
     }
     for name in bridges {
         let _lock = host.state.lock_bridge(&name)?;
@@ -49,9 +60,9 @@ fn reload_all(host: &Host) -> Result<Reloaded> {
 }
 
 /// Loads the static rules, whatever is there: what the sets hold stays.
-pub fn load_rules(host: &Host) -> Result<()> {
+pub fn load_rules(host: &Host, rules: Rules) -> Result<()> {
     let _lock = host.state.lock_rules()?;
-    nft::load(ruleset::TEXT)
+    nft::load(rules.text())
 }
 
 fn restore_all(host: &Host, steps: &[Step]) -> Result<usize> {
@@ -83,7 +94,7 @@ pub fn restore(host: &Host, elements: &[Element]) -> Result<()> {
     })
 }
 
-/// Removes the static rules, and the state folder with them. Refused while attachments exist.
+/// Removes the static rules, the admin's own chain included, and the state folder with them. Refused while attachments exist.
 ///
 /// # Errors
 /// [`AttachmentExists`](ErrorKind::AttachmentExists) while there are any.
@@ -98,21 +109,31 @@ pub async fn remove_ruleset() -> Result<()> {
         )
         .hint("take them down first; netup ls lists them"));
     }
-    nftables::remove_table(host.nft()?)?;
+    if let Some(id) = host.state.extension_ids()?.first() {
+        return Err(Error::new(
+            ErrorKind::AttachmentExists,
+            format!("the rules are in use by {id}, which a CNI plugin added"),
+        )
+        .hint("take the container down with its runtime, or run netup gc if it is gone"));
+    }
+    nftables::remove_table(host.nft()?, Rules::Inet)?;
+    nftables::remove_table(host.nft()?, Rules::Bridge)?;
     host.state.remove(&alone)
 }
 
 /// Whether the rules in the kernel are exactly the static ones, whatever the sets hold.
 ///
 /// What nft prints differs between its versions. So the same nft prints the rules as it has just
-/// loaded them into an empty namespace, and the two are compared.
-pub fn rules_are_ours() -> Result<bool> {
-    let Ok(present) = nft::list_json(ruleset::TABLE) else {
+/// loaded them into an empty namespace, and the two are compared. What the admin has put into the
+/// chain that is theirs does not count.
+pub fn rules_are_ours(of: Rules) -> Result<bool> {
+    let list = || nft::list_json(of.family(), ruleset::TABLE);
+    let Ok(present) = list() else {
         return Ok(false);
     };
     let reference = netns::visit_fresh(|| {
-        nft::load(ruleset::TEXT)?;
-        nft::list_json(ruleset::TABLE)
+        nft::load(of.text())?;
+        list()
     })
     .flatten()?;
     Ok(rules(&present)? == rules(&reference)?)
@@ -129,13 +150,18 @@ fn rules(json: &str) -> Result<Vec<Value>> {
     let objects = printed.get_mut("nftables").and_then(Value::as_array_mut);
     let mut objects =
         std::mem::take(objects.ok_or_else(|| unreadable("it has no objects".to_owned()))?);
-    objects.retain(|object| object.get("metainfo").is_none());
+    objects.retain(|object| object.get("metainfo").is_none() && !is_the_admins(object));
     objects
         .iter_mut()
         .filter_map(Value::as_object_mut)
         .flat_map(|object| object.values_mut())
         .for_each(bare);
     Ok(objects)
+}
+
+fn is_the_admins(object: &Value) -> bool {
+    let chain = object.get("rule").and_then(|rule| rule.get("chain"));
+    chain.and_then(Value::as_str) == Some(ruleset::USER_CHAIN)
 }
 
 fn bare(object: &mut Value) {

@@ -7,8 +7,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{Family, HostAddr, Prefix, senseless};
-use crate::error::{Error, Result};
-use crate::ident::{AttachmentId, ContainerId, IfName, Mac, text_conversions};
+use crate::bandwidth::Bandwidth;
+use crate::bridging::Bridging;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ident::{AttachmentId, ContainerId, IfName, Mac, NetworkName, text_conversions};
+use crate::isolation::Isolation;
+use crate::plan::MAIN_TABLE;
 use crate::publish::Publish;
 use crate::target::Target;
 
@@ -37,6 +41,10 @@ pub struct Request {
     pub network: Network,
     /// Whether an attachment of the same identity that differs is taken down first.
     pub replace: bool,
+    /// Whether an attachment of the same identity that stands is a conflict even if it is the same.
+    pub fresh: bool,
+    /// The network that the attachment belongs to, if it has a name.
+    pub network_name: Option<NetworkName>,
 }
 
 impl Request {
@@ -51,7 +59,7 @@ impl Request {
             container: ContainerId::of_netns(target.cookie()),
             ifname: "eth0".parse()?,
         };
-        Ok(Self { target, id, network, replace: false })
+        Ok(Self { target, id, network, replace: false, fresh: false, network_name: None })
     }
 
     /// The same request under a container id of the caller's choice.
@@ -65,6 +73,21 @@ impl Request {
     #[must_use]
     pub fn with_ifname(mut self, ifname: IfName) -> Self {
         self.id.ifname = ifname;
+        self
+    }
+
+    /// The same request on behalf of a named network, see
+    /// [`detach_member`](crate::detach_member).
+    #[must_use]
+    pub fn of_network(mut self, name: NetworkName) -> Self {
+        self.network_name = Some(name);
+        self
+    }
+
+    /// The same request, to which an attachment that stands is a conflict even if it is the same.
+    #[must_use]
+    pub fn fresh(mut self, fresh: bool) -> Self {
+        self.fresh = fresh;
         self
     }
 
@@ -95,6 +118,61 @@ pub enum AddressRequest {
     Exact(HostAddr),
     /// A free one of this network, by lease.
     Lease(Prefix),
+    /// A free one of this range, by lease.
+    #[serde(rename = "lease_within")]
+    LeaseWithin(LeaseRange),
+}
+
+/// A part of a network to lease from, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseRange {
+    /// The network that the addresses lie in.
+    pub prefix: Prefix,
+    /// The first address that may be leased.
+    pub first: IpAddr,
+    /// The last one.
+    pub last: IpAddr,
+}
+
+impl LeaseRange {
+    /// A range, checked.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if an end lies outside the network or
+    /// the ends are reversed.
+    pub fn new(prefix: Prefix, first: IpAddr, last: IpAddr) -> Result<Self> {
+        let range = Self { prefix, first, last };
+        range.validate().map(|()| range)
+    }
+
+    /// Whether the address may be leased from it.
+    #[must_use]
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        self.prefix.contains(ip) && (self.first..=self.last).contains(&ip)
+    }
+
+    fn validate(&self) -> Result<()> {
+        let Self { prefix, first, last } = self;
+        if let Some(end) = [first, last].into_iter().find(|end| !prefix.contains(**end)) {
+            return Err(Error::invalid(format!("{end} of range {self} is not in {prefix}")));
+        }
+        if first > last {
+            return Err(Error::invalid(format!("range {self} is reversed")));
+        }
+        // Leases are counted from the network's address.
+        match prefix.offset_of(*last) {
+            Some(_) => Ok(()),
+            None => Err(Error::invalid(format!("range {self} is too far into {prefix}"))
+                .hint("name a smaller network that holds it")),
+        }
+    }
+}
+
+impl fmt::Display for LeaseRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
 }
 
 impl AddressRequest {
@@ -104,6 +182,19 @@ impl AddressRequest {
         match self {
             Self::Exact(address) => address.prefix(),
             Self::Lease(prefix) => prefix,
+            Self::LeaseWithin(range) => range.prefix,
+        }
+    }
+
+    /// Whether this address would do.
+    #[must_use]
+    pub fn allows(self, address: HostAddr) -> bool {
+        match self {
+            Self::Exact(exact) => exact == address,
+            Self::Lease(prefix) => address.prefix() == prefix,
+            Self::LeaseWithin(range) => {
+                address.prefix() == range.prefix && range.contains(address.ip())
+            }
         }
     }
 }
@@ -135,6 +226,19 @@ pub struct Network {
     pub mtu: Option<u32>,
     /// Kernel parameters to set inside the container.
     pub sysctls: Vec<Sysctl>,
+    /// Settings of the bridge and the port, with the bridge topology.
+    pub bridging: Bridging,
+    /// Limits on the traffic.
+    pub bandwidth: Bandwidth,
+    /// Which other containers may open connections to this one.
+    pub isolation: Isolation,
+    /// Whether the container is only put on the bridge: without addresses, routes and NAT.
+    #[serde(default)]
+    pub layer2_only: bool,
+    /// Whether the routes may stand beside such as the container has already to the same
+    /// destination, by another interface. Otherwise that is a conflict.
+    #[serde(default)]
+    pub routes_beside: bool,
 }
 
 impl Default for Network {
@@ -151,6 +255,11 @@ impl Default for Network {
             mac: None,
             mtu: None,
             sysctls: Vec::new(),
+            bridging: Bridging::default(),
+            bandwidth: Bandwidth::default(),
+            isolation: Isolation::Open,
+            layer2_only: false,
+            routes_beside: false,
         }
     }
 }
@@ -208,7 +317,13 @@ impl Network {
         self.validate_routes()?;
         self.validate_publish()?;
         self.validate_sysctls()?;
-        self.validate_link()
+        self.validate_link()?;
+        self.bandwidth.validate()?;
+        self.bridging.validate()?;
+        match self.topology {
+            Topology::Routed => self.validate_routed(),
+            Topology::Bridge(_) => self.validate_segment(),
+        }
     }
 
     /// Whether any address is of this family.
@@ -218,6 +333,9 @@ impl Network {
     }
 
     fn validate_addresses(&self) -> Result<()> {
+        if self.layer2_only {
+            return self.validate_layer2();
+        }
         if self.addresses.is_empty() {
             return Err(Error::invalid("no address is given")
                 .hint("give one such as 10.0.0.2/24, or --subnet 10.0.0.0/24 for a free one"));
@@ -230,6 +348,59 @@ impl Network {
         }
         self.addresses.iter().try_for_each(|a| lease_has_room(*a))?;
         self.validate_bridge()
+    }
+
+    /// Without an address there is nothing to route, to translate or to publish to.
+    fn validate_layer2(&self) -> Result<()> {
+        let contradictions = [
+            (self.topology == Topology::Routed, "needs a bridge"),
+            (!self.addresses.is_empty(), "leaves no room for addresses"),
+            (!self.gateways.is_empty(), "leaves no room for gateways"),
+            (!self.routes.is_empty(), "leaves no room for routes"),
+            (self.nat, "leaves nothing to masquerade"),
+            (!self.publish.is_empty(), "leaves nothing to publish ports to"),
+        ];
+        match contradictions.into_iter().find(|(holds, _)| *holds) {
+            Some((_, why)) => Err(Error::invalid(format!("a container without addresses {why}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Each container is on a link of its own: there is no bridge to be told anything.
+    fn validate_routed(&self) -> Result<()> {
+        if self.isolation == Isolation::SameBridge {
+            return Err(Error::invalid("isolation same-bridge needs a bridge")
+                .hint("add --bridge NAME, or use isolated"));
+        }
+        match self.bridging == Bridging::default() {
+            true => Ok(()),
+            false => Err(Error::invalid("settings of a bridge and its ports need a bridge")
+                .hint("put the container on one, or leave them out")),
+        }
+    }
+
+    fn validate_segment(&self) -> Result<()> {
+        let bridging = &self.bridging;
+        if bridging.leave_down && !self.layer2_only {
+            return Err(Error::invalid("an interface that is left down cannot have addresses"));
+        }
+        if bridging.vlan.is_some() || !bridging.trunk.is_empty() {
+            return Err(Error::new(
+                ErrorKind::MissingFeature,
+                "VLANs on a bridge's ports cannot be set yet",
+            )
+            .hint("leave the VLAN out, or give each VLAN a bridge of its own"));
+        }
+        let reached = |family| self.gateways.iter().any(|gateway| Family::of(*gateway) == family);
+        let mut families = [Family::V4, Family::V6].into_iter().filter(|f| self.has(*f));
+        let lost = families.find(|family| !reached(*family)).filter(|_| !bridging.host_gateway);
+        match lost.filter(|_| self.default_route) {
+            Some(family) => Err(Error::invalid(format!(
+                "the {family} default route needs a gateway, as the host is to be none"
+            ))
+            .hint("name the gateway, or leave the default route out")),
+            None => Ok(()),
+        }
     }
 
     /// On a segment, the neighbours are those of the prefix.
@@ -282,11 +453,11 @@ impl Network {
                     "route {route} needs an {family} address in the container"
                 )));
             }
-            if self.routes[..i]
-                .iter()
-                .any(|r| r.destination == route.destination && r.metric == route.metric)
-            {
+            if self.routes[..i].iter().any(|other| other.same_place(route)) {
                 return Err(Error::invalid(format!("route {route} is given twice")));
+            }
+            if route.table.is_some_and(|table| table != MAIN_TABLE) {
+                continue;
             }
             if self.addresses.iter().any(|address| address.prefix() == route.destination) {
                 return Err(Error::invalid(format!(
@@ -343,7 +514,7 @@ impl Network {
 fn exact(address: &AddressRequest) -> Option<HostAddr> {
     match address {
         AddressRequest::Exact(address) => Some(*address),
-        AddressRequest::Lease(_) => None,
+        AddressRequest::Lease(_) | AddressRequest::LeaseWithin(_) => None,
     }
 }
 
@@ -371,8 +542,10 @@ fn routed_single(network: &Network, address: AddressRequest, gateway: IpAddr) ->
 }
 
 fn lease_has_room(address: AddressRequest) -> Result<()> {
-    let AddressRequest::Lease(prefix) = address else {
-        return Ok(());
+    let prefix = match address {
+        AddressRequest::Exact(_) => return Ok(()),
+        AddressRequest::Lease(prefix) => prefix,
+        AddressRequest::LeaseWithin(range) => range.validate().map(|()| range.prefix)?,
     };
     let most = prefix.family().bits() - 1;
     if prefix.length() == 0 || prefix.length() > most {
@@ -385,8 +558,8 @@ fn lease_has_room(address: AddressRequest) -> Result<()> {
     }
 }
 
-/// A route inside the container: `DST[,via=GW][,metric=N]`, where `default` may stand for the
-/// destination. Without `via` it goes by the family's gateway.
+/// A route inside the container: `DST[,via=GW][,metric=N][,mtu=N][,advmss=N][,table=N][,scope=N]`,
+/// where `default` may stand for the destination. Without `via` it goes by the family's gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RouteRequest {
@@ -396,6 +569,39 @@ pub struct RouteRequest {
     pub via: Option<IpAddr>,
     /// The route's metric.
     pub metric: Option<u32>,
+    /// The MTU of the path, in bytes.
+    pub mtu: Option<u32>,
+    /// The largest TCP segment to announce, in bytes.
+    pub advmss: Option<u32>,
+    /// The routing table, if not the main one.
+    pub table: Option<u32>,
+    /// The scope, by the kernel's number.
+    pub scope: Option<u8>,
+}
+
+impl RouteRequest {
+    /// A route by the family's gateway with nothing special about it.
+    #[must_use]
+    pub fn to(destination: Prefix) -> Self {
+        Self {
+            destination,
+            via: None,
+            metric: None,
+            mtu: None,
+            advmss: None,
+            table: None,
+            scope: None,
+        }
+    }
+}
+
+impl RouteRequest {
+    /// Whether the kernel could not hold both.
+    fn same_place(&self, other: &Self) -> bool {
+        let place =
+            |route: &Self| (route.destination, route.metric, route.table.unwrap_or(MAIN_TABLE));
+        place(self) == place(other)
+    }
 }
 
 impl FromStr for RouteRequest {
@@ -407,10 +613,18 @@ impl FromStr for RouteRequest {
         let destination = parts.next().unwrap_or_default();
         let options: Vec<&str> = parts.collect();
         let via = option(&options, "via").map_err(within)?;
-        let metric = option(&options, "metric").map_err(within)?;
-        only(&options, &["via", "metric"]).map_err(within)?;
+        let number = |key| option(&options, key).map_err(within);
+        only(&options, &["via", "metric", "mtu", "advmss", "table", "scope"]).map_err(within)?;
         let destination = destination_of(destination, via).map_err(within)?;
-        let route = Self { destination, via, metric };
+        let route = Self {
+            destination,
+            via,
+            metric: number("metric")?,
+            mtu: number("mtu")?,
+            advmss: number("advmss")?,
+            table: number("table")?,
+            scope: option(&options, "scope").map_err(within)?,
+        };
         match via {
             Some(via) if Family::of(via) != destination.family() => Err(Error::invalid(format!(
                 "route {text:?}: destination and next hop are of different families"
@@ -442,7 +656,7 @@ fn only(options: &[&str], keys: &[&str]) -> Result<()> {
     let known = |o: &&&str| keys.iter().any(|key| o.starts_with(&format!("{key}=")));
     match options.iter().find(|o| !known(o)) {
         Some(unknown) => Err(Error::invalid(format!("{unknown:?} is unknown"))
-            .hint("write DST[,via=GATEWAY][,metric=NUMBER]")),
+            .hint("write DST[,via=GATEWAY][,metric=NUMBER][,mtu=BYTES][,advmss=BYTES][,table=NUMBER][,scope=NUMBER]")),
         None => Ok(()),
     }
 }
@@ -451,7 +665,17 @@ impl fmt::Display for RouteRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.destination)?;
         self.via.map_or(Ok(()), |via| write!(f, ",via={via}"))?;
-        self.metric.map_or(Ok(()), |metric| write!(f, ",metric={metric}"))
+        let numbers = [
+            ("metric", self.metric),
+            ("mtu", self.mtu),
+            ("advmss", self.advmss),
+            ("table", self.table),
+            ("scope", self.scope.map(u32::from)),
+        ];
+        numbers.into_iter().try_for_each(|(key, value)| match value {
+            Some(value) => write!(f, ",{key}={value}"),
+            None => Ok(()),
+        })
     }
 }
 
@@ -586,12 +810,55 @@ mod tests {
         with(|n| n.mtu = Some(65536));
         with(|n| n.publish = vec!["80:80".parse().unwrap(), "80:81".parse().unwrap()]);
         with(|n| n.routes.push("default,via=10.0.0.9".parse().unwrap()));
+        with(|n| n.isolation = Isolation::SameBridge);
+        with(|n| n.bridging.hairpin = true);
+        with(|n| n.layer2_only = true);
+        with(|n| {
+            n.bandwidth.egress = Some(crate::bandwidth::Rate { bits_per_second: 7, burst_bits: 8 });
+        });
+        let bridged = |change: fn(&mut Network)| {
+            let mut network = ok.clone().bridge("br0".parse().unwrap());
+            change(&mut network);
+            network.validate()
+        };
+        assert!(bridged(|n| n.isolation = Isolation::SameBridge).is_ok());
+        assert!(bridged(|n| n.bridging.leave_down = true).is_err());
+        assert!(bridged(|n| n.bridging.host_gateway = false).is_err());
+        let vlan = bridged(|n| n.bridging.vlan = Some(5)).unwrap_err();
+        assert_eq!(vlan.kind(), ErrorKind::MissingFeature);
         with(|n| n.routes = vec!["10.2.0.0/16".parse().unwrap(), "10.2.0.0/16".parse().unwrap()]);
     }
 
     #[test]
+    fn a_range_lies_in_its_network() {
+        let range = |prefix: &str, first: &str, last: &str| {
+            LeaseRange::new(prefix.parse().unwrap(), first.parse().unwrap(), last.parse().unwrap())
+        };
+        assert!(range("10.0.0.0/24", "10.0.0.10", "10.0.0.10").is_ok());
+        assert!(range("fd00::/64", "fd00::10", "fd00::ffff:0:0:1").is_ok());
+        for (prefix, first, last) in [
+            ("10.0.0.0/24", "10.0.0.10", "10.0.0.9"),
+            ("10.0.0.0/24", "10.0.1.10", "10.0.1.11"),
+            ("10.0.0.0/24", "fd00::1", "fd00::2"),
+            ("fd00::/16", "fd00::1", "fd00:1::1"),
+        ] {
+            assert!(range(prefix, first, last).is_err(), "{prefix} {first} {last}");
+        }
+        let mut network = Network::new();
+        let [first, last] = ["10.0.0.9", "10.0.0.8"].map(|ip| ip.parse().unwrap());
+        let prefix = "10.0.0.0/24".parse().unwrap();
+        network.addresses = vec![AddressRequest::LeaseWithin(LeaseRange { prefix, first, last })];
+        assert!(network.validate().is_err());
+    }
+
+    #[test]
     fn routes_and_sysctls_round_trip() {
-        for text in ["10.2.0.0/16", "10.2.0.0/16,via=10.0.0.9", "fd01::/48,via=fd00::9,metric=5"] {
+        for text in [
+            "10.2.0.0/16,metric=5,mtu=1400,advmss=1360,table=100,scope=253",
+            "10.2.0.0/16",
+            "10.2.0.0/16,via=10.0.0.9",
+            "fd01::/48,via=fd00::9,metric=5",
+        ] {
             assert_eq!(text.parse::<RouteRequest>().unwrap().to_string(), text);
         }
         for bad in [

@@ -13,7 +13,7 @@ use crate::kernel::{address, link, nftables};
 use crate::outcome::State as Standing;
 use crate::request::{AddressRequest, Network, Topology};
 use crate::ruleset::{Element, PublishedPort, address_of_data};
-use crate::state::Claim;
+use crate::state::{Claim, Span};
 use crate::unrecorded;
 
 /// Addresses that are given back when this is dropped, unless the attachment has come about.
@@ -30,6 +30,11 @@ impl Reservation<'_> {
     #[must_use]
     pub fn addresses(&self) -> &[HostAddr] {
         &self.addresses
+    }
+
+    fn take(&mut self, leased: HostAddr) -> HostAddr {
+        self.taken.push(leased);
+        leased
     }
 
     /// Leaves the addresses to the attachment's record.
@@ -57,19 +62,16 @@ pub fn reserve<'a>(
 ) -> Result<Reservation<'a>> {
     let mut reservation = Reservation { host, id, addresses: Vec::new(), taken: Vec::new() };
     for request in &network.addresses {
-        let former = kept
-            .iter()
-            .find(|a| a.prefix() == request.prefix() && !reservation.addresses.contains(a));
+        let serves = |a: &&HostAddr| request.allows(**a) && !reservation.addresses.contains(a);
+        let former = kept.iter().copied().find(|a| serves(&a));
         let address = match (request, former) {
             (AddressRequest::Exact(address), _) => *address,
-            (AddressRequest::Lease(_), Some(former)) if claim(host, id, former.ip()).is_ok() => {
-                *former
-            }
+            (_, Some(former)) if claim(host, id, former.ip()).is_ok() => former,
             (AddressRequest::Lease(prefix), _) => {
-                let reserved = not_for_lease(host, network)?;
-                let leased = lease(host, id, *prefix, &reserved)?;
-                reservation.taken.push(leased);
-                leased
+                reservation.take(lease(host, id, *prefix, &not_for_lease(host, network)?)?)
+            }
+            (AddressRequest::LeaseWithin(range), _) => {
+                reservation.take(lease(host, id, *range, &not_for_lease(host, network)?)?)
             }
         };
         if matches!(request, AddressRequest::Exact(_)) && claim(host, id, address.ip())? {
@@ -104,11 +106,27 @@ pub fn preview(host: &Host, id: &AttachmentId, network: &Network) -> Result<Vec<
         let address = match request {
             AddressRequest::Exact(address) => free(host, id, *address)?,
             AddressRequest::Lease(prefix) => host.state.preview_lease(*prefix, &reserved)?,
+            AddressRequest::LeaseWithin(range) => host.state.preview_lease(*range, &reserved)?,
         };
         reserved.push(address.ip());
         addresses.push(address);
     }
     Ok(addresses)
+}
+
+/// Whether the network's leases would be given now.
+///
+/// # Errors
+/// [`PoolExhausted`](ErrorKind::PoolExhausted) if there is one of which no address is free.
+pub async fn leases_available(network: &Network) -> Result<()> {
+    let host = Host::open()?;
+    let reserved = not_for_lease(&host, network)?;
+    let lease = |request: &AddressRequest| match request {
+        AddressRequest::Exact(_) => Ok(()),
+        AddressRequest::Lease(prefix) => host.state.preview_lease(*prefix, &reserved).map(drop),
+        AddressRequest::LeaseWithin(range) => host.state.preview_lease(*range, &reserved).map(drop),
+    };
+    network.addresses.iter().try_for_each(lease)
 }
 
 fn free(host: &Host, id: &AttachmentId, address: HostAddr) -> Result<HostAddr> {
@@ -147,13 +165,14 @@ fn taken(ip: IpAddr, owner: &AttachmentId) -> Error {
 fn lease(
     host: &Host,
     id: &AttachmentId,
-    prefix: crate::addr::Prefix,
+    span: impl Into<Span>,
     reserved: &[IpAddr],
 ) -> Result<HostAddr> {
-    match host.state.lease(prefix, id, reserved) {
+    let span = span.into();
+    match host.state.lease(span, id, reserved) {
         Err(e) if e.kind() == ErrorKind::PoolExhausted => {
             gc::collect(host)?;
-            host.state.lease(prefix, id, reserved)
+            host.state.lease(span, id, reserved)
         }
         other => other,
     }
@@ -172,6 +191,11 @@ fn not_for_lease(host: &Host, network: &Network) -> Result<Vec<IpAddr>> {
             // A pool's first address is the gateway, also in a network of two, so that all of a
             // pool's containers have the same.
             AddressRequest::Lease(_) => reserved.extend(of_first.map(HostAddr::ip)),
+            // A range is what somebody chose, who may have named another gateway.
+            AddressRequest::LeaseWithin(range) => {
+                let named = network.gateways.iter().any(|gateway| range.prefix.contains(*gateway));
+                reserved.extend(of_first.map(HostAddr::ip).filter(|_| !named));
+            }
         }
     }
     if let Topology::Bridge(name) = &network.topology

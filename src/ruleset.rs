@@ -8,21 +8,26 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ident::IfName;
+use crate::ident::{IfName, Mac};
 use crate::publish::Protocol;
 
 /// The static rules, as nft text.
 pub const TEXT: &str = include_str!("ruleset/netup.nft");
-/// The table's name; its family is `inet`.
+/// The static rules for frames that are bridged, as nft text.
+pub const BRIDGE_TEXT: &str = include_str!("ruleset/bridge.nft");
+/// The name of both tables.
 pub const TABLE: &str = "netup";
-/// The table's comment. The number changes with the rules, so that a newer release knows that it
-/// must refill the chains an older one made.
-pub const COMMENT: &str = "netup ruleset 1";
-/// Every set and map of the table.
-pub const SETS: [&str; 9] = [
+/// The admin's own chain in the table of family `inet`, which is never flushed.
+pub const USER_CHAIN: &str = "user";
+/// Every set and map of the table of family `inet`.
+pub const SETS: [&str; 13] = [
     "links",
     "hairpin",
     "reflected",
+    "confined",
+    "parted",
+    "masqall4",
+    "masqall6",
     "masq4",
     "masq6",
     "publish4",
@@ -30,6 +35,46 @@ pub const SETS: [&str; 9] = [
     "publish6",
     "publish6_at",
 ];
+
+/// The static rules of one family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rules {
+    /// For packets: family `inet`.
+    Inet,
+    /// For frames that are bridged: family `bridge`.
+    Bridge,
+}
+
+impl Rules {
+    /// The family as nft calls it.
+    #[must_use]
+    pub fn family(self) -> &'static str {
+        match self {
+            Self::Inet => "inet",
+            Self::Bridge => "bridge",
+        }
+    }
+
+    /// The rules as nft text.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Inet => TEXT,
+            Self::Bridge => BRIDGE_TEXT,
+        }
+    }
+
+    /// An empty chain whose name changes with the rules, so that a newer release knows that it must
+    /// refill the chains an older one made. The table's comment would not do: the kernel does not
+    /// change the one of a table that exists.
+    #[must_use]
+    pub fn marker(self) -> &'static str {
+        match self {
+            Self::Inet => "ruleset_2",
+            Self::Bridge => "ruleset_1",
+        }
+    }
+}
 
 /// One element of a set or map.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -46,6 +91,16 @@ pub enum Element {
     Masquerade(IpAddr),
     /// A published port.
     Publish(PublishedPort),
+    /// Other containers cannot open connections by this link.
+    Confined(IfName),
+    /// What enters and leaves by this link, other than redirected, is not forwarded.
+    Parted(IfName),
+    /// Every redirected connection to this address is masqueraded.
+    MasqueradeAll(IpAddr),
+    /// Frames from this port of a bridge must bear an address that is genuine there.
+    GuardedPort(IfName),
+    /// The hardware address that is genuine at this port.
+    GenuineMac(IfName, Mac),
 }
 
 /// One port of the host that leads to one port of a container.
@@ -73,12 +128,27 @@ impl Element {
             Self::Reflected(_) => "reflected",
             Self::Masquerade(IpAddr::V4(_)) => "masq4",
             Self::Masquerade(IpAddr::V6(_)) => "masq6",
+            Self::Confined(_) => "confined",
+            Self::Parted(_) => "parted",
+            Self::MasqueradeAll(IpAddr::V4(_)) => "masqall4",
+            Self::MasqueradeAll(IpAddr::V6(_)) => "masqall6",
+            Self::GuardedPort(_) => "guarded",
+            Self::GenuineMac(..) => "genuine",
             Self::Publish(port) => match (port.ip, port.host_ip) {
                 (IpAddr::V4(_), None) => "publish4",
                 (IpAddr::V4(_), Some(_)) => "publish4_at",
                 (IpAddr::V6(_), None) => "publish6",
                 (IpAddr::V6(_), Some(_)) => "publish6_at",
             },
+        }
+    }
+
+    /// The rules whose table the set is in.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        match self {
+            Self::GuardedPort(_) | Self::GenuineMac(..) => Rules::Bridge,
+            _ => Rules::Inet,
         }
     }
 
@@ -94,12 +164,19 @@ impl Element {
     pub fn key(&self) -> Vec<u8> {
         let mut key = Concat::default();
         match self {
-            Self::Link(name) | Self::Reflected(name) => key.name(name),
-            Self::Hairpin(name) => {
+            Self::Link(name)
+            | Self::Reflected(name)
+            | Self::Confined(name)
+            | Self::GuardedPort(name) => key.name(name),
+            Self::GenuineMac(name, mac) => {
+                key.name(name);
+                key.part(&mac.octets());
+            }
+            Self::Hairpin(name) | Self::Parted(name) => {
                 key.name(name);
                 key.name(name);
             }
-            Self::Masquerade(ip) => key.ip(*ip),
+            Self::Masquerade(ip) | Self::MasqueradeAll(ip) => key.ip(*ip),
             Self::Publish(port) => {
                 if let Some(ip) = port.host_ip {
                     key.ip(ip);
@@ -109,6 +186,14 @@ impl Element {
             }
         }
         key.0
+    }
+
+    /// The port and the address that a key of the set `genuine` stands for.
+    #[must_use]
+    pub fn genuine_of(key: &[u8]) -> Option<(IfName, Mac)> {
+        let (name, mac) = key.split_at_checked(16)?;
+        let name = std::str::from_utf8(name).ok()?.trim_end_matches('\0').parse().ok()?;
+        Some((name, Mac::observed(mac.get(..6)?)))
     }
 
     /// What a map holds under the key, in the same encoding.
@@ -162,9 +247,13 @@ impl fmt::Display for Element {
     /// As nft writes it between braces.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Link(name) | Self::Reflected(name) => write!(f, "\"{name}\""),
-            Self::Hairpin(name) => write!(f, "\"{name}\" . \"{name}\""),
-            Self::Masquerade(ip) => write!(f, "{ip}"),
+            Self::Link(name)
+            | Self::Reflected(name)
+            | Self::Confined(name)
+            | Self::GuardedPort(name) => write!(f, "\"{name}\""),
+            Self::GenuineMac(name, mac) => write!(f, "\"{name}\" . {mac}"),
+            Self::Hairpin(name) | Self::Parted(name) => write!(f, "\"{name}\" . \"{name}\""),
+            Self::Masquerade(ip) | Self::MasqueradeAll(ip) => write!(f, "{ip}"),
             Self::Publish(port) => {
                 if let Some(ip) = port.host_ip {
                     write!(f, "{ip} . ")?;
@@ -199,7 +288,13 @@ mod tests {
 
     #[test]
     fn the_text_declares_what_the_code_uses() {
-        assert!(TEXT.contains(&format!("comment \"{COMMENT}\"")));
+        for rules in [Rules::Inet, Rules::Bridge] {
+            let chain = format!("add chain {} {TABLE} {}\n", rules.family(), rules.marker());
+            assert!(rules.text().contains(&chain), "{chain}");
+        }
+        for set in ["guarded", "genuine"] {
+            assert!(BRIDGE_TEXT.contains(&format!("add set bridge {TABLE} {set} ")), "{set}");
+        }
         for set in SETS {
             let declared = |kind| TEXT.contains(&format!("add {kind} inet {TABLE} {set} "));
             assert!(declared("set") || declared("map"), "{set}");

@@ -5,6 +5,7 @@
 //! /run/netup/COOKIE/
 //!   lock                        byte ranges of this file are the locks
 //!   attachments/ID/IFNAME       one record per attachment
+//!   extensions/ID/IFNAME:PART   one record per part that was added to an interface
 //!   claims/ADDRESS -> ID@IFNAME who has an address
 //!   pools/PREFIX                which address of a network is next
 //!   unfinished/                 files that are being written
@@ -14,6 +15,7 @@
 
 mod bridge;
 mod claims;
+mod extension;
 mod lock;
 mod pool;
 mod record;
@@ -27,10 +29,12 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub use bridge::BridgeRecord;
 pub use claims::Claim;
+pub use extension::ExtensionRecord;
 pub use lock::Lock;
+pub use pool::Span;
 pub use record::{Phase, Record};
 
-const FOLDERS: [&str; 4] = ["attachments", "claims", "pools", "bridges"];
+const FOLDERS: [&str; 5] = ["attachments", "extensions", "claims", "pools", "bridges"];
 
 /// Where files are written before they take their place.
 const UNFINISHED: &str = "unfinished";
@@ -47,7 +51,7 @@ pub struct State {
 impl State {
     /// The state of the namespace with this cookie. Nothing is created until something is written.
     pub fn of(cookie: u64) -> Result<Self> {
-        Ok(Self { folder: root()?.join(cookie.to_string()) })
+        Ok(Self { folder: state_folder()?.join(cookie.to_string()) })
     }
 
     /// Creates the folders where they are missing.
@@ -64,11 +68,7 @@ impl State {
     /// at most a file in `unfinished`, which the next write of the same file replaces, and
     /// [`State::sweep`] removes.
     fn write_whole(&self, path: &Path, content: &[u8]) -> Result<()> {
-        // One flat folder, so that an interrupted write keeps no other folder from being removed.
-        // No name that is written may hold a `%`, so no two files share one.
-        let name =
-            path.strip_prefix(&self.folder).unwrap_or(path).to_string_lossy().replace('/', "%");
-        let unfinished = self.path(UNFINISHED).join(name);
+        let unfinished = self.unfinished(path);
         let write = || {
             let mut options = fs::OpenOptions::new();
             let mut file =
@@ -77,6 +77,21 @@ impl State {
             fs::rename(&unfinished, path)
         };
         write().map_err(|e| failed("write", path, &e))
+    }
+
+    /// One flat folder, so that an interrupted write keeps no other folder from being removed. No
+    /// name that is written may hold a `%`, so no two files share one.
+    fn unfinished(&self, path: &Path) -> PathBuf {
+        let name = path.strip_prefix(&self.folder).unwrap_or(path).to_string_lossy();
+        self.path(UNFINISHED).join(name.replace('/', "%"))
+    }
+
+    /// Removes a file, and what an interrupted write of it left.
+    fn remove_whole(&self, path: &Path) -> Result<()> {
+        for path in [path, &self.unfinished(path)] {
+            absent_ok(fs::remove_file(path)).map_err(|e| failed("remove", path, &e))?;
+        }
+        Ok(())
     }
 
     /// Removes what interrupted calls left: unfinished files and empty folders. Does nothing while
@@ -89,7 +104,7 @@ impl State {
             let path = self.path(UNFINISHED).join(name);
             absent_ok(fs::remove_file(&path)).map_err(|e| failed("remove", &path, &e))?;
         }
-        for folder in ["attachments", "bridges"] {
+        for folder in ["attachments", "extensions", "bridges"] {
             for name in names_in(&self.path(folder))? {
                 // Only empty folders go: on anything else this fails, as it should.
                 drop(fs::remove_dir(self.path(folder).join(name)));
@@ -122,7 +137,9 @@ impl State {
     }
 }
 
-fn root() -> Result<PathBuf> {
+/// The folder below which everything is that must be remembered between calls, but not for longer
+/// than the host is up: `/run/netup`, or what `NETUP_STATE_DIR` names.
+pub fn state_folder() -> Result<PathBuf> {
     if let Some(folder) = std::env::var_os(STATE_DIR_VARIABLE) {
         return Ok(folder.into());
     }

@@ -10,10 +10,12 @@ use crate::apply::{Container, Executor, is_stored};
 use crate::error::Result;
 use crate::host::Host;
 use crate::ident::{AttachmentId, IfName};
+use crate::isolation::Isolation;
 use crate::kernel::link::Link;
+use crate::kernel::nftables::Item;
 use crate::kernel::{address, link, nftables, route};
-use crate::plan::{Label, Step, bridge_label};
-use crate::ruleset::{Element, address_of_data};
+use crate::plan::{self, Label, Step, bridge_label};
+use crate::ruleset::{Element, Rules, address_of_data};
 use crate::target::{Target, TargetName};
 
 /// The maps of published ports.
@@ -46,6 +48,14 @@ pub fn find(host: &Host, name: &str, target: Option<&Target>) -> Result<Vec<Unre
     Ok(found)
 }
 
+/// The attachment of this identity, by its host link's derived name.
+pub fn of(host: &Host, id: &AttachmentId) -> Result<Option<Unrecorded>> {
+    let link = link::by_name(&host.rtnl, &id.host_ifname())?;
+    Ok(link
+        .filter(|link| identity(link).as_ref() == Some(id))
+        .map(|link| Unrecorded { id: id.clone(), link }))
+}
+
 fn identity(link: &Link) -> Option<AttachmentId> {
     let (container, ifname) = link.alias.as_deref()?.strip_prefix("netup ")?.split_once('@')?;
     Some(AttachmentId { container: container.parse().ok()?, ifname: ifname.parse().ok()? })
@@ -59,9 +69,16 @@ pub fn take_down(host: &Host, target: Option<&Target>, lost: &Unrecorded) -> Res
     let near: IfName = lost.link.name.parse()?;
     let mut executor = Executor::new(host, container, &name);
     remove_published(host, &ips)?;
-    executor.undo(&Step::DeleteElements(stored(host, elements(&near, &ips))?))?;
+    let mut elements = stored(host, elements(&near, &ips))?;
+    elements.extend(genuine(host, &near)?);
+    executor.undo(&Step::DeleteElements(elements))?;
     let label = Label { name: near, alias: lost.id.alias(), mac: lost.id.host_mac() };
-    executor.undo(&Step::DeleteVeth(label))?;
+    executor.undo(&Step::DeleteLink(label))?;
+    executor.undo(&Step::DeleteLink(Label {
+        name: lost.id.ifb_ifname(),
+        alias: lost.id.ifb_alias(),
+        mac: lost.id.ifb_mac(),
+    }))?;
     if let Some(master) = lost.link.master {
         leave_bridge(host, &mut executor, master)?;
     }
@@ -92,8 +109,21 @@ fn addresses(
 }
 
 fn elements(near: &IfName, ips: &BTreeSet<IpAddr>) -> Vec<Element> {
-    let of_link = [Element::Link(near.clone()), Element::Hairpin(near.clone())];
+    let of_link = [
+        Element::Link(near.clone()),
+        Element::Hairpin(near.clone()),
+        Element::Confined(near.clone()),
+        Element::GuardedPort(near.clone()),
+    ];
     of_link.into_iter().chain(ips.iter().copied().map(Element::Masquerade)).collect()
+}
+
+/// Only the set itself tells which hardware addresses are genuine at a port, so it is read whole.
+fn genuine(host: &Host, near: &IfName) -> Result<Vec<Element>> {
+    let items = nftables::all(host.nft()?, Rules::Bridge, "genuine")?;
+    let of_port = |item: &Item| Element::genuine_of(&item.key).filter(|(name, _)| name == near);
+    let macs = items.iter().filter_map(of_port);
+    Ok(macs.map(|(name, mac)| Element::GenuineMac(name, mac)).collect())
 }
 
 fn stored(host: &Host, elements: Vec<Element>) -> Result<Vec<Element>> {
@@ -109,7 +139,7 @@ fn stored(host: &Host, elements: Vec<Element>) -> Result<Vec<Element>> {
 /// Nothing but the maps themselves tells which ports lead here, so they are read whole.
 fn remove_published(host: &Host, ips: &BTreeSet<IpAddr>) -> Result<()> {
     for map in PUBLISHED {
-        let mut items = nftables::all(host.nft()?, map)?;
+        let mut items = nftables::all(host.nft()?, Rules::Inet, map)?;
         items.retain(|item| address_of_data(&item.data).is_some_and(|ip| ips.contains(&ip)));
         nftables::delete_items(host.nft()?, map, &items)?;
     }
@@ -127,8 +157,10 @@ fn leave_bridge(host: &Host, executor: &mut Executor<'_>, index: u32) -> Result<
     if !(empty && ours) {
         return Ok(());
     }
-    let of_bridge =
-        vec![Element::Link(name.clone()), Element::Hairpin(name.clone()), Element::Reflected(name)];
+    let of_bridge = plan::of_bridge(&name, false, true)
+        .into_iter()
+        .chain(plan::confinement(&name, Isolation::Isolated))
+        .collect();
     executor.undo(&Step::DeleteElements(stored(host, of_bridge)?))?;
     executor.undo(&Step::DeleteBridge(label))
 }

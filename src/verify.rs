@@ -5,14 +5,16 @@ use std::collections::HashMap;
 
 use crate::addr::{Family, HostAddr};
 use crate::apply::{Executor, is_stored};
+use crate::bandwidth::Rate;
 use crate::error::Result;
 use crate::ident::IfName;
-use crate::kernel::link::Link;
-use crate::kernel::nftables::{self, Table};
+use crate::kernel::link::{Link, Port};
 use crate::kernel::route::Entry;
-use crate::kernel::{address, link, route, sysctl};
-use crate::plan::{Route, Side, Step, Veth};
+use crate::kernel::{address, link, nftables, qdisc, route, sysctl};
+use crate::plan::{LinkAttributes, MAIN_TABLE, Route, Side, Step, Veth};
 use crate::request::Sysctl;
+use crate::ruleset::Rules;
+use crate::{firewalld, iptables};
 
 impl Executor<'_> {
     /// The steps whose effect does not hold.
@@ -38,7 +40,7 @@ struct Look<'e> {
     executor: &'e Executor<'e>,
     links: HashMap<(Side, IfName), Option<Link>>,
     addresses: HashMap<(Side, u32), Vec<HostAddr>>,
-    container_routes: HashMap<Family, Vec<Entry>>,
+    container_routes: HashMap<(Family, u32), Vec<Entry>>,
     container_sysctls: HashMap<Sysctl, bool>,
 }
 
@@ -70,16 +72,24 @@ impl<'e> Look<'e> {
 
     fn holds(&mut self, step: &Step) -> Result<bool> {
         match step {
-            Step::InstallRuleset => {
-                Ok(nftables::table(self.executor.host.nft()?)? == Table::Current)
-            }
+            Step::InstallRuleset => self.rules_hold(Rules::Inet),
+            Step::InstallBridgeRuleset => self.rules_hold(Rules::Bridge),
             Step::WriteSysctls { side, sysctls } => self.sysctls_hold(*side, sysctls),
-            Step::AddBridge { name, .. } => Ok(self.link(Side::Host, name)?.is_some()),
+            Step::AddBridge { name, .. } | Step::AddIfb { name, .. } => {
+                Ok(self.link(Side::Host, name)?.is_some())
+            }
             Step::AddVeth(veth) => self.veth_holds(veth),
             Step::PinMac { name, mac } => {
                 let link = self.link(Side::Host, name)?;
                 Ok(link.is_some_and(|link| link.mac == mac.octets()))
             }
+            Step::SetLink { side, name, attributes } => {
+                Ok(self.link(*side, name)?.is_some_and(|link| has(&link, attributes)))
+            }
+            Step::Reflect { name } => self.port_holds(name, |port| port.hairpin),
+            Step::Isolate { name } => self.port_holds(name, |port| port.isolated),
+            Step::Shape { name, rate } => self.shape_holds(name, rate),
+            Step::Redirect { from, to } => self.redirect_holds(from, to),
             Step::SetUp { side, name, .. } => {
                 Ok(self.link(*side, name)?.is_some_and(|link| link.up))
             }
@@ -91,15 +101,24 @@ impl<'e> Look<'e> {
                 let stored = |element| is_stored(self.executor.host.nft()?, element);
                 elements.iter().try_fold(true, |all, element| Ok(all && stored(element)?))
             }
+            Step::AdmitByIptables(admission) => iptables::is_admitted(admission),
+            Step::TrustByFirewalld { zone, addresses } => firewalld::is_trusted(zone, addresses),
             // These leave nothing that could drift, or nothing that is worth a look.
-            Step::Reflect { .. }
-            | Step::RemoveRuleset
-            | Step::DeleteVeth(_)
+            Step::RemoveRuleset
+            | Step::RemoveBridgeRuleset
+            | Step::Unreflect { .. }
+            | Step::Unisolate { .. }
+            | Step::Unshape { .. }
+            | Step::Unredirect { .. }
+            | Step::WithdrawAddress { .. }
+            | Step::DeleteLink(_)
             | Step::DeleteBridge(_)
             | Step::SetDown { .. }
             | Step::DeleteAddress { .. }
             | Step::DeleteElements(_)
-            | Step::FlushFlows(_) => Ok(true),
+            | Step::FlushFlows(_)
+            | Step::UnadmitByIptables(_)
+            | Step::DistrustByFirewalld { .. } => Ok(true),
         }
     }
 
@@ -111,6 +130,27 @@ impl<'e> Look<'e> {
         let link = link::by_name(self.executor.side(side)?, name)?;
         self.links.insert(key, link.clone());
         Ok(link)
+    }
+
+    fn rules_hold(&self, rules: Rules) -> Result<bool> {
+        nftables::is_current(self.executor.host.nft()?, rules)
+    }
+
+    fn port_holds(&mut self, name: &IfName, told: impl Fn(&Port) -> bool) -> Result<bool> {
+        Ok(self.link(Side::Host, name)?.is_some_and(|link| told(&link.port)))
+    }
+
+    fn shape_holds(&mut self, name: &IfName, rate: &Rate) -> Result<bool> {
+        let Some(link) = self.link(Side::Host, name)? else { return Ok(false) };
+        let bucket = qdisc::bucket_of(self.executor.side(Side::Host)?, link.index)?;
+        Ok(bucket.is_some_and(|bucket| bucket.is(rate)))
+    }
+
+    fn redirect_holds(&mut self, from: &IfName, to: &IfName) -> Result<bool> {
+        let (from, to) = (self.link(Side::Host, from)?, self.link(Side::Host, to)?);
+        let Some((from, to)) = from.zip(to) else { return Ok(false) };
+        let target = qdisc::redirected_to(self.executor.side(Side::Host)?, from.index)?;
+        Ok(target == Some(to.index))
     }
 
     fn veth_holds(&mut self, veth: &Veth) -> Result<bool> {
@@ -156,6 +196,10 @@ impl<'e> Look<'e> {
                 && entry.via == wanted.via
                 && wanted.source.is_none_or(|source| entry.source == Some(source))
                 && wanted.metric.is_none_or(|metric| entry.metric == Some(metric))
+                && wanted.mtu.is_none_or(|mtu| entry.mtu == Some(mtu))
+                && wanted.advmss.is_none_or(|advmss| entry.advmss == Some(advmss))
+                && (wanted.destination.family() == Family::V6
+                    || wanted.scope.is_none_or(|scope| entry.scope == scope))
         };
         match wanted.side {
             // One look-up: the host's table may be long.
@@ -165,16 +209,29 @@ impl<'e> Look<'e> {
                 Ok(entry.is_some_and(|entry| matches(&entry)))
             }
             Side::Container => {
-                Ok(self.container_routes(wanted.destination.family())?.iter().any(matches))
+                let table = wanted.table.unwrap_or(MAIN_TABLE);
+                let family = wanted.destination.family();
+                Ok(self.container_routes(family, table)?.iter().any(matches))
             }
         }
     }
 
-    fn container_routes(&mut self, family: Family) -> Result<&[Entry]> {
-        if !self.container_routes.contains_key(&family) {
-            let found = route::all(self.executor.side(Side::Container)?, family)?;
-            self.container_routes.insert(family, found);
+    fn container_routes(&mut self, family: Family, table: u32) -> Result<&[Entry]> {
+        let key = (family, table);
+        if !self.container_routes.contains_key(&key) {
+            let found = route::of_table(self.executor.side(Side::Container)?, family, table)?;
+            self.container_routes.insert(key, found);
         }
-        Ok(self.container_routes.get(&family).map_or(&[], Vec::as_slice))
+        Ok(self.container_routes.get(&key).map_or(&[], Vec::as_slice))
     }
+}
+
+/// Whether a link is as it was told to be.
+fn has(link: &Link, wanted: &LinkAttributes) -> bool {
+    let LinkAttributes { mac, mtu, promiscuous, all_multicast, tx_queue_length } = wanted;
+    mac.is_none_or(|mac| link.mac == mac.octets())
+        && mtu.is_none_or(|mtu| link.mtu == mtu)
+        && promiscuous.is_none_or(|on| link.promiscuous == on)
+        && all_multicast.is_none_or(|on| link.all_multicast == on)
+        && tx_queue_length.is_none_or(|length| link.tx_queue_length == length)
 }

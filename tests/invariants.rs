@@ -49,9 +49,17 @@ const IMPURE: [&str; 27] = [
 /// Names under which anything could be put.
 const VAGUE: [&str; 8] = ["utils", "util", "helpers", "helper", "common", "core", "misc", "shared"];
 /// Who changes the kernel besides `apply`, and why.
-const ALSO_CHANGES: [(&str, &str); 2] = [
+const ALSO_CHANGES: [(&str, &str); 10] = [
+    ("src/loopback.rs", "sets one link up or down, which is no attachment's and leaves no record"),
+    ("src/look.rs", "removes or sets one interface that others made, of which no step is known"),
+    ("src/reference.rs", "removes what others made, of which no step is known"),
     ("src/reload.rs", "puts the rules and elements back as a whole, which is its purpose"),
     ("src/unrecorded.rs", "deletes map items that it read, of which no step is known"),
+    ("src/reference/chain.rs", "removes what others made, of which no step is known"),
+    ("src/reference/firewall.rs", "removes what others made, of which no step is known"),
+    ("src/reference/masquerade.rs", "removes what others made, of which no step is known"),
+    ("src/reference/port_mappings.rs", "removes what others made, of which no step is known"),
+    ("src/reference/spoof_guard.rs", "removes what others made, of which no step is known"),
 ];
 const VERBS: [&str; 9] =
     ["add", "set", "delete", "remove", "write", "forget", "begin", "load", "flush"];

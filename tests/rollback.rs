@@ -7,7 +7,7 @@ use std::thread;
 
 use calling::{attach, remembered, tell};
 use netns_fixtures::{Container, Dump, FailAfter, Lab, Node, assert_same, isolate};
-use netup::{Change, Error, ErrorKind, Network, Outcome};
+use netup::{Bandwidth, Bridging, Change, Error, ErrorKind, Isolation, Network, Outcome};
 
 isolate!();
 
@@ -47,6 +47,16 @@ fn rich(network: Network) -> Network {
 
 fn on_bridge(network: Network) -> Network {
     network.bridge("br0".parse().unwrap())
+}
+
+fn limited(network: Network, isolation: Isolation) -> Network {
+    let bandwidth = Bandwidth { ingress: "8mbit".parse().ok(), egress: "9mbit:1mbit".parse().ok() };
+    Network { bandwidth, isolation, ..network }
+}
+
+fn bridging(mut network: Network, settings: impl Fn(&mut Bridging)) -> Network {
+    settings(&mut network.bridging);
+    network
 }
 
 impl World {
@@ -117,7 +127,7 @@ fn every_step_rolls_back(world: &World, network: &Network) -> usize {
 
 type Prepare = fn(&World) -> Network;
 
-const TOPOLOGIES: [(&str, Prepare); 12] = [
+const TOPOLOGIES: [(&str, Prepare); 19] = [
     ("routed IPv4", |_| network(&["10.0.0.2/24"])),
     ("routed IPv6", |_| network(&["fd00::2/64"])),
     ("routed, everything", |_| rich(network(&["10.0.0.2/24", "fd00::2/64", "10.1.0.2/16"]))),
@@ -157,6 +167,42 @@ const TOPOLOGIES: [(&str, Prepare); 12] = [
         world.foreign_bridge();
         world.neighbour(&on_bridge(network(&["10.0.0.3/24"])));
         on_bridge(network(&["10.0.0.2/24"]).publish("80:80/udp".parse().unwrap()))
+    }),
+    ("routed, limited and isolated", |_| {
+        limited(rich(network(&["10.0.0.2/24", "fd00::2/64"])), Isolation::Isolated)
+    }),
+    ("new bridge, limited and isolated", |_| {
+        limited(on_bridge(rich(network(&["10.0.0.2/24", "fd00::2/64"]))), Isolation::Isolated)
+    }),
+    ("our bridge, the first that is confined", |world| {
+        world.neighbour(&on_bridge(network(&["10.0.0.3/24"])));
+        limited(on_bridge(network(&["10.0.0.2/24", "10.1.0.2/16"])), Isolation::SameBridge)
+    }),
+    ("our bridge, port settings", |world| {
+        world.neighbour(&on_bridge(network(&["10.0.0.3/24"])));
+        bridging(on_bridge(network(&["10.0.0.2/24"])), |b| {
+            (b.hairpin, b.isolated_port, b.guard_mac) = (true, true, true);
+        })
+    }),
+    ("foreign bridge, adopted by force", |world| {
+        world.foreign_bridge();
+        // With a broadcast address, as ifupdown and the like give it, and as it comes back.
+        world.host.ip(&["addr", "delete", "10.0.0.1/24", "dev", "br0"]).unwrap();
+        world.host.ip(&["addr", "add", "10.9.0.1/24", "brd", "+", "dev", "br0"]).unwrap();
+        bridging(on_bridge(network(&["10.1.0.2/24", "fd01::2/64"])), |b| {
+            (b.adopt, b.force_address, b.promiscuous, b.guard_mac) = (true, true, true, true);
+        })
+    }),
+    ("foreign bridge that is down, adopted", |world| {
+        world.foreign_bridge();
+        world.host.ip(&["addr", "flush", "dev", "br0"]).unwrap();
+        // It has been up before: the kernel keeps what that left.
+        world.host.ip(&["link", "set", "br0", "down"]).unwrap();
+        bridging(on_bridge(network(&["10.1.0.2/24"])), |b| b.adopt = true)
+    }),
+    ("new bridge, without addresses", |_| Network {
+        layer2_only: true,
+        ..on_bridge(Network::new())
     }),
 ];
 

@@ -6,14 +6,14 @@ use crate::apply::{Container, Executor};
 use crate::attach::{Progress, Watch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::ident::IfName;
 use crate::kernel::rtnl::Rtnl;
 use crate::observe::observe;
 use crate::outcome::Attachment;
 use crate::plan::{self, Plan, Shared, Side, Step, Wanted};
 use crate::request::{Request, Topology};
 use crate::reserve::{self, reserve};
-use crate::state::{BridgeRecord, Lock, Phase, Record};
+use crate::shared_bridge::SharedBridge;
+use crate::state::{Phase, Record};
 
 /// Makes the attachment, whole or not at all. `kept` are addresses that a lease takes again. The
 /// attachment's lock must be held.
@@ -69,7 +69,10 @@ fn prepare<'a>(
     request: &Request,
     addresses: &[HostAddr],
 ) -> Result<(Option<SharedBridge<'a>>, Plan)> {
-    let bridge = SharedBridge::lock(host, &request.network.topology)?;
+    let bridge = match &request.network.topology {
+        Topology::Routed => None,
+        Topology::Bridge(name) => Some(SharedBridge::lock(host, name)?),
+    };
     let wanted = wanted(request, addresses);
     let observed = observe(host, container, &request.target, &wanted)?;
     Ok((bridge, plan::plan(&wanted, &observed)?))
@@ -97,7 +100,7 @@ fn carry_out(
 ) -> Result<()> {
     let mut record = intent(request, plan);
     executor.host.state.save(&record)?;
-    bridge.map_or(Ok(()), |bridge| bridge.join(plan))?;
+    bridge.map_or(Ok(()), |bridge| bridge.join(&plan.attachment.id, &plan.bridge))?;
     let Attachment { id, target, .. } = &plan.attachment;
     for planned in plan.all() {
         journal.arm(planned);
@@ -112,6 +115,7 @@ fn carry_out(
 fn intent(request: &Request, plan: &Plan) -> Record {
     let steps = plan.steps.iter().map(|planned| planned.step.clone()).collect();
     Record::intent(request.network.clone(), plan.attachment.clone(), steps, plan.undo())
+        .of_network(request.network_name.clone())
 }
 
 /// Asks for what an acknowledgement does not say: that both ends are there, paired and up, and that
@@ -119,7 +123,7 @@ fn intent(request: &Request, plan: &Plan) -> Record {
 /// `check` asks for everything.
 fn verify(executor: &Executor<'_>, plan: &Plan) -> Result<()> {
     let telling = |step: &&Step| match step {
-        Step::AddVeth(_) | Step::SetUp { .. } | Step::Reflect { .. } => true,
+        Step::AddVeth(_) | Step::SetUp { .. } | Step::Reflect { .. } | Step::Isolate { .. } => true,
         Step::AddRoute(route) => route.side == Side::Host,
         _ => false,
     };
@@ -157,45 +161,9 @@ fn roll_back(
         Shared::ALL.to_vec()
     });
     failures.extend(journal.unwind(&mut executor, &relied_on));
-    failures.extend(bridge.and_then(|bridge| bridge.leave(plan).err()));
+    failures.extend(bridge.and_then(|bridge| bridge.leave(&plan.attachment.id).err()));
     if failures.is_empty() {
         failures.extend(host.state.forget(&plan.attachment.id).err());
     }
     cause.with_undo_failures(failures)
-}
-
-/// The bridge that the attachment is to join, locked, and its record as it was before.
-struct SharedBridge<'a> {
-    host: &'a Host,
-    name: IfName,
-    former: Option<BridgeRecord>,
-    _lock: Lock,
-}
-
-impl<'a> SharedBridge<'a> {
-    fn lock(host: &'a Host, topology: &Topology) -> Result<Option<Self>> {
-        let Topology::Bridge(name) = topology else {
-            return Ok(None);
-        };
-        let lock = host.state.lock_bridge(name)?;
-        Ok(Some(Self { host, name: name.clone(), former: host.state.bridge(name)?, _lock: lock }))
-    }
-
-    /// Notes what will be done to the bridge before it is done.
-    fn join(&self, plan: &Plan) -> Result<()> {
-        let mut record = self.former.clone().unwrap_or_default();
-        record.ours |=
-            plan.bridge.iter().any(|planned| matches!(planned.step, Step::AddBridge { .. }));
-        record.steps.extend(plan.bridge.iter().map(|planned| planned.step.clone()));
-        // What was done last is taken back first.
-        record.undo.splice(0..0, plan.bridge_undo());
-        self.host.state.save_bridge(&self.name, Some(&record))?;
-        self.host.state.join_bridge(&self.name, &plan.attachment.id)
-    }
-
-    /// As before.
-    fn leave(&self, plan: &Plan) -> Result<()> {
-        self.host.state.leave_bridge(&self.name, &plan.attachment.id)?;
-        self.host.state.save_bridge(&self.name, self.former.as_ref())
-    }
 }

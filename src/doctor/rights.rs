@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::doctor::{failure, ok, warning};
+use crate::error::{Error, ErrorKind, Result};
 use crate::outcome::Finding;
 
 /// The capabilities that an attach needs, by their bit (capabilities(7)).
@@ -23,14 +24,34 @@ fn capabilities() -> Finding {
             "mount -t proc proc /proc",
         );
     };
-    let missing: Vec<&str> =
-        NEEDED.iter().filter(|(bit, _)| effective >> bit & 1 == 0).map(|(_, name)| *name).collect();
+    let missing = missing(effective);
     match missing.is_empty() {
         true => ok(subject, "CAP_NET_ADMIN and CAP_SYS_ADMIN are there"),
         false => {
             failure(subject, format!("without {}", missing.join(" and ")), "sudo netup doctor")
         }
     }
+}
+
+/// Whether this process has the rights that an attach needs.
+///
+/// # Errors
+/// [`NotPermitted`](ErrorKind::NotPermitted) that names the missing ones.
+pub fn may_attach() -> Result<()> {
+    let status = fs::read_to_string(STATUS).unwrap_or_default();
+    let effective = effective_capabilities(&status).unwrap_or_default();
+    match missing(effective).as_slice() {
+        [] => Ok(()),
+        missing => Err(Error::new(
+            ErrorKind::NotPermitted,
+            format!("this process lacks {}", missing.join(" and ")),
+        )
+        .hint("run as root")),
+    }
+}
+
+fn missing(effective: u64) -> Vec<&'static str> {
+    NEEDED.iter().filter(|(bit, _)| effective >> bit & 1 == 0).map(|(_, name)| *name).collect()
 }
 
 fn effective_capabilities(status: &str) -> Option<u64> {

@@ -101,6 +101,7 @@ fn network(up: grammar::Up) -> Network {
         mac: up.mac,
         mtu: up.mtu,
         sysctls: up.sysctls,
+        ..Network::new()
     }
 }
 

@@ -14,20 +14,29 @@ use crate::addr::{Family, HostAddr};
 use crate::error::Result;
 use crate::kernel::rtnl::Rtnl;
 
-/// Assigns an address. IPv6 skips duplicate address detection, which would leave the address
-/// tentative for 1 to 2 seconds. Without `connected` the kernel makes no route to the prefix
-/// (`IFA_F_NOPREFIXROUTE`: IPv6 since 3.14, IPv4 since 4.4).
+/// How an address is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Given {
+    /// Whether the kernel makes the route to the prefix. If not, that is `IFA_F_NOPREFIXROUTE` (IPv6
+    /// since 3.14, IPv4 since 4.4).
+    pub connected: bool,
+    /// Whether IPv6 skips the detection of duplicates, which would leave the address tentative for
+    /// 1 to 2 seconds.
+    pub nodad: bool,
+}
+
+/// Assigns an address.
 pub fn add(
     rtnl: &Rtnl,
     index: u32,
     address: HostAddr,
-    connected: bool,
+    given: Given,
     operation: &impl Display,
 ) -> Result<()> {
     let mut message = message(index, address);
     let mut flags = AddressFlags::empty();
-    flags.set(AddressFlags::Noprefixroute, !connected);
-    if address.family() == Family::V6 {
+    flags.set(AddressFlags::Noprefixroute, !given.connected);
+    if given.nodad && address.family() == Family::V6 {
         flags |= AddressFlags::Nodad;
         message.header.flags |= AddressHeaderFlags::Nodad;
     }

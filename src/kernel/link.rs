@@ -14,7 +14,7 @@ use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use crate::error::Result;
 use crate::ident::{IfName, Mac};
 use crate::kernel::rtnl::Rtnl;
-use crate::plan::step::Veth;
+use crate::plan::step::{LinkAttributes, Veth};
 
 /// What a link is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,23 @@ pub struct Link {
     pub master: Option<u32>,
     /// The label.
     pub alias: Option<String>,
+    /// Whether it was told to take in frames for everybody.
+    pub promiscuous: bool,
+    /// Whether it was told to take in all multicast frames.
+    pub all_multicast: bool,
+    /// How many frames its queue holds.
+    pub tx_queue_length: u32,
+    /// What it is as a port of a bridge.
+    pub port: Port,
+}
+
+/// What a port of a bridge was told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Port {
+    /// Whether it sends a frame back where it came from.
+    pub hairpin: bool,
+    /// Whether it is kept from other isolated ports.
+    pub isolated: bool,
 }
 
 /// The link of this name; `None` if there is none.
@@ -89,6 +106,10 @@ fn facts(message: LinkMessage) -> Link {
         peer: None,
         master: None,
         alias: None,
+        promiscuous: message.header.flags.contains(LinkFlags::Promisc),
+        all_multicast: message.header.flags.contains(LinkFlags::Allmulti),
+        tx_queue_length: 0,
+        port: Port::default(),
     };
     for attribute in message.attributes {
         match attribute {
@@ -100,17 +121,27 @@ fn facts(message: LinkMessage) -> Link {
             LinkAttribute::Link(index) => link.peer = Some(index),
             LinkAttribute::Controller(index) => link.master = Some(index),
             LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
-            LinkAttribute::LinkInfo(infos) => link.kind = infos.into_iter().find_map(kind),
+            LinkAttribute::TxQueueLen(length) => link.tx_queue_length = length,
+            LinkAttribute::LinkInfo(infos) => infos.into_iter().for_each(|i| inform(&mut link, i)),
             _ => {}
         }
     }
     link
 }
 
-fn kind(info: LinkInfo) -> Option<String> {
+fn inform(link: &mut Link, info: LinkInfo) {
     match info {
-        LinkInfo::Kind(kind) => Some(kind.to_string()),
-        _ => None,
+        LinkInfo::Kind(kind) => link.kind = Some(kind.to_string()),
+        LinkInfo::PortData(InfoPortData::BridgePort(facts)) => {
+            for fact in facts {
+                match fact {
+                    InfoBridgePort::HairpinMode(on) => link.port.hairpin = on,
+                    InfoBridgePort::Isolated(on) => link.port.isolated = on,
+                    _ => {}
+                }
+            }
+        }
+        _ => {}
     }
 }
 
@@ -192,14 +223,68 @@ pub fn set_mac(rtnl: &Rtnl, index: u32, mac: Mac, operation: &impl Display) -> R
     rtnl.change(RouteNetlinkMessage::SetLink(message), 0, operation)
 }
 
-/// Lets a bridge's port send a frame back where it came from (`IFLA_BRPORT_MODE`). The kernel takes
-/// a port's data in RTM_NEWLINK only; RTM_SETLINK acknowledges it and does nothing.
-pub fn set_hairpin(rtnl: &Rtnl, index: u32, operation: &impl Display) -> Result<()> {
+/// Changes what a link is like, all at once.
+pub fn set_attributes(
+    rtnl: &Rtnl,
+    index: u32,
+    attributes: &LinkAttributes,
+    operation: &impl Display,
+) -> Result<()> {
+    let LinkAttributes { mac, mtu, promiscuous, all_multicast, tx_queue_length } = attributes;
+    let mut message = LinkUnspec::new_with_index(index).build();
+    let flags = [(LinkFlags::Promisc, promiscuous), (LinkFlags::Allmulti, all_multicast)];
+    for (flag, wanted) in flags {
+        if let Some(on) = wanted {
+            message.header.change_mask |= flag;
+            message.header.flags.set(flag, *on);
+        }
+    }
+    let attributes = &mut message.attributes;
+    attributes.extend(mac.map(|mac| LinkAttribute::Address(mac.octets().to_vec())));
+    attributes.extend(mtu.map(LinkAttribute::Mtu));
+    attributes.extend(tx_queue_length.map(LinkAttribute::TxQueueLen));
+    rtnl.change(RouteNetlinkMessage::SetLink(message), 0, operation)
+}
+
+/// Creates an intermediate functional block, down and without a queue of its own.
+pub fn add_ifb(
+    rtnl: &Rtnl,
+    name: &IfName,
+    mac: Mac,
+    mtu: Option<u32>,
+    operation: &impl Display,
+) -> Result<()> {
+    let builder = LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::Ifb)
+        .name(name.as_str())
+        .append_extra_attribute(LinkAttribute::TxQueueLen(0));
+    create(rtnl, end(builder, mac, mtu).build(), operation)
+}
+
+/// Tells a bridge's port to send a frame back where it came from, or not to.
+pub fn set_hairpin(rtnl: &Rtnl, index: u32, on: bool, operation: &impl Display) -> Result<()> {
+    set_port(rtnl, index, InfoBridgePort::HairpinMode(on), operation)
+}
+
+/// Keeps a bridge's port from other ports of which the same is true, or lets it reach them.
+pub fn set_isolated(rtnl: &Rtnl, index: u32, on: bool, operation: &impl Display) -> Result<()> {
+    set_port(rtnl, index, InfoBridgePort::Isolated(on), operation)
+}
+
+/// The kernel takes a port's data in RTM_NEWLINK only; RTM_SETLINK acknowledges it and does nothing.
+fn set_port(rtnl: &Rtnl, index: u32, fact: InfoBridgePort, operation: &impl Display) -> Result<()> {
     let message = LinkUnspec::new_with_index(index)
         .set_port_kind(InfoPortKind::Bridge)
-        .set_port_data(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)]))
+        .set_port_data(InfoPortData::BridgePort(vec![fact]))
         .build();
     rtnl.change(RouteNetlinkMessage::NewLink(message), 0, operation)
+}
+
+/// Removes a link, and waits until the kernel has freed it. Where that matters, see
+/// [`reclaim`](crate::kernel::reclaim).
+pub fn delete(rtnl: &Rtnl, index: u32, operation: &impl Display) -> Result<()> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    rtnl.change(RouteNetlinkMessage::DelLink(message), 0, operation)
 }
 
 /// Sets a link down.

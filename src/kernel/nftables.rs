@@ -6,20 +6,21 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::nfnetlink::{Buffer, Nfnetlink, each, find};
-use crate::ruleset::{self, Element};
+use crate::ruleset::{self, Element, Rules};
 
 const SUBSYSTEM: u16 = 10; // NFNL_SUBSYS_NFTABLES
 const GETTABLE: u16 = SUBSYSTEM << 8 | 1;
 const DELTABLE: u16 = SUBSYSTEM << 8 | 2;
+const GETCHAIN: u16 = SUBSYSTEM << 8 | 4;
 const NEWSETELEM: u16 = SUBSYSTEM << 8 | 12;
 const GETSETELEM: u16 = SUBSYSTEM << 8 | 13;
 const DELSETELEM: u16 = SUBSYSTEM << 8 | 14;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
-const FAMILY_INET: u8 = 1;
 
 const TABLE_NAME: u16 = 1;
-const TABLE_USERDATA: u16 = 6;
+const CHAIN_TABLE: u16 = 1;
+const CHAIN_NAME: u16 = 3;
 const LIST_TABLE: u16 = 1;
 const LIST_SET: u16 = 2;
 const LIST_ELEMENTS: u16 = 3;
@@ -31,39 +32,34 @@ const DATA_VALUE: u16 = 1;
 /// An attribute's length is 16 bits; this many elements of the longest kind stay well below.
 const PER_MESSAGE: usize = 500;
 
-/// How the static table stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Table {
-    /// It is not there.
-    Missing,
-    /// Another release made it.
-    Foreign,
-    /// It is the one that this release makes.
-    Current,
+/// Whether the static rules are loaded and are those of this release.
+pub fn is_current(nft: &Nfnetlink, rules: Rules) -> Result<bool> {
+    let mut request = Buffer::default();
+    let message = request.message(GETCHAIN, NLM_F_ACK, number(rules), 0, 1);
+    request.text(CHAIN_TABLE, ruleset::TABLE);
+    request.text(CHAIN_NAME, rules.marker());
+    request.end_message(message);
+    let operation = format!("nft list chain {} netup {}", rules.family(), rules.marker());
+    Ok(nft.get(&request, &operation).map_err(unsupported)?.is_some())
 }
 
-/// Whether the table exists and who made it.
-pub fn table(nft: &Nfnetlink) -> Result<Table> {
+/// Whether the table is there, whoever made it. A batch that names one that is not costs the kernel
+/// some milliseconds, as it waits for RCU when it aborts.
+fn exists(nft: &Nfnetlink, rules: Rules) -> Result<bool> {
     let mut request = Buffer::default();
-    let message = request.message(GETTABLE, NLM_F_ACK, FAMILY_INET, 0, 1);
+    let message = request.message(GETTABLE, NLM_F_ACK, number(rules), 0, 1);
     request.text(TABLE_NAME, ruleset::TABLE);
     request.end_message(message);
-    let found = nft.get(&request, &"nft list table inet netup").map_err(unsupported)?;
-    Ok(match found {
-        None => Table::Missing,
-        Some(attributes) if comment(&attributes) == Some(ruleset::COMMENT.as_bytes()) => {
-            Table::Current
-        }
-        Some(_) => Table::Foreign,
-    })
+    let operation = format!("nft list table {} netup", rules.family());
+    Ok(nft.get(&request, &operation).map_err(unsupported)?.is_some())
 }
 
-/// The comment is a type-length-value in the user data: type 0, length with its NUL, text.
-fn comment(attributes: &[u8]) -> Option<&[u8]> {
-    let [0, length, text @ ..] = find(attributes, TABLE_USERDATA)? else {
-        return None;
-    };
-    text.get(..usize::from(*length).checked_sub(1)?)
+/// The family's number in `struct nfgenmsg`.
+fn number(rules: Rules) -> u8 {
+    match rules {
+        Rules::Inet => 1,   // NFPROTO_INET
+        Rules::Bridge => 7, // NFPROTO_BRIDGE
+    }
 }
 
 fn unsupported(error: Error) -> Error {
@@ -77,12 +73,16 @@ fn unsupported(error: Error) -> Error {
 }
 
 /// Removes the table; that it is gone already is success.
-pub fn remove_table(nft: &Nfnetlink) -> Result<()> {
+pub fn remove_table(nft: &Nfnetlink, rules: Rules) -> Result<()> {
+    if !exists(nft, rules)? {
+        return Ok(());
+    }
     let mut batch = Batch::new();
-    let message = batch.message(DELTABLE, 0);
+    let message = batch.message(DELTABLE, 0, rules);
     batch.buffer.text(TABLE_NAME, ruleset::TABLE);
     batch.buffer.end_message(message);
-    match nft.request(&batch.finish(), &"nft delete table inet netup") {
+    let operation = format!("nft delete table {} netup", rules.family());
+    match nft.request(&batch.finish(), &operation) {
         Err(e) if !e.is_gone() => Err(e),
         _ => Ok(()),
     }
@@ -114,11 +114,12 @@ fn transaction(
         return Ok(());
     }
     let mut sorted: Vec<&Element> = elements.iter().collect();
-    sorted.sort_by_key(|element| element.set());
+    let place = |element: &&Element| (element.rules(), element.set());
+    sorted.sort_by_key(place);
     let mut batch = Batch::new();
-    for group in sorted.chunk_by(|a, b| a.set() == b.set()) {
+    for group in sorted.chunk_by(|a, b| place(a) == place(b)) {
         for chunk in group.chunks(PER_MESSAGE) {
-            let message = batch.message(kind, flags(chunk[0]));
+            let message = batch.message(kind, flags(chunk[0]), chunk[0].rules());
             batch.elements(chunk);
             batch.buffer.end_message(message);
         }
@@ -130,12 +131,16 @@ fn transaction(
 /// for a set).
 pub fn stored(nft: &Nfnetlink, element: &Element) -> Result<Option<Vec<u8>>> {
     let mut batch = Batch { buffer: Buffer::default(), sequence: 0 };
-    let message = batch.message(GETSETELEM, NLM_F_ACK);
+    let message = batch.message(GETSETELEM, NLM_F_ACK, element.rules());
     batch.elements(&[element]);
     batch.buffer.end_message(message);
     let found = nft.get(
         &batch.buffer,
-        &format!("nft get element inet netup {} {{ {element} }}", element.set()),
+        &format!(
+            "nft get element {} netup {} {{ {element} }}",
+            element.rules().family(),
+            element.set()
+        ),
     )?;
     let data = |attributes: Vec<u8>| items(&attributes).into_iter().next().map(|item| item.data);
     Ok(found.map(|attributes| data(attributes).unwrap_or_default()))
@@ -151,27 +156,27 @@ pub struct Item {
 }
 
 /// Every element of one set or map. Its cost grows with the set: not for a hot path.
-pub fn all(nft: &Nfnetlink, set: &str) -> Result<Vec<Item>> {
+pub fn all(nft: &Nfnetlink, rules: Rules, set: &str) -> Result<Vec<Item>> {
     let mut request = Buffer::default();
-    let message = request.message(GETSETELEM, NLM_F_DUMP, FAMILY_INET, 0, 1);
+    let message = request.message(GETSETELEM, NLM_F_DUMP, number(rules), 0, 1);
     request.text(LIST_TABLE, ruleset::TABLE);
     request.text(LIST_SET, set);
     request.end_message(message);
-    match nft.request(&request, &format!("nft list set inet netup {set}")) {
+    match nft.request(&request, &format!("nft list set {} netup {set}", rules.family())) {
         Ok(objects) => Ok(objects.iter().flat_map(|attributes| items(attributes)).collect()),
         Err(e) if e.is_gone() => Ok(Vec::new()),
         Err(e) => Err(e),
     }
 }
 
-/// Deletes raw elements of one set in one transaction.
+/// Deletes raw elements of one set of the table of family `inet` in one transaction.
 pub fn delete_items(nft: &Nfnetlink, set: &str, items: &[Item]) -> Result<()> {
     if items.is_empty() {
         return Ok(());
     }
     let mut batch = Batch::new();
     for chunk in items.chunks(PER_MESSAGE) {
-        let message = batch.message(DELSETELEM, 0);
+        let message = batch.message(DELSETELEM, 0, Rules::Inet);
         batch.raw(set, chunk.iter().map(|item| (item.key.clone(), None)));
         batch.buffer.end_message(message);
     }
@@ -211,9 +216,9 @@ impl Batch {
         self.sequence += 1;
     }
 
-    fn message(&mut self, kind: u16, flags: u16) -> crate::kernel::nfnetlink::Open {
+    fn message(&mut self, kind: u16, flags: u16, rules: Rules) -> crate::kernel::nfnetlink::Open {
         self.sequence += 1;
-        self.buffer.message(kind, flags, FAMILY_INET, 0, self.sequence)
+        self.buffer.message(kind, flags, number(rules), 0, self.sequence)
     }
 
     fn elements(&mut self, elements: &[&Element]) {

@@ -78,10 +78,10 @@ fn request(index: u32) -> Vec<u8> {
     buffer
 }
 
-/// Leaves it to a child to close a descriptor last, for closing it waits for the kernel.
-pub fn close_later(fd: BorrowedFd<'_>) {
+/// Leaves it to a child to close descriptors last, for closing one of them waits for the kernel.
+pub fn close_later(fds: &[BorrowedFd<'_>]) {
     // Without a child the caller waits itself; nothing else is lost.
-    drop(in_a_child(vec![fd.as_raw_fd()], || {
+    drop(in_a_child(fds.iter().map(AsRawFd::as_raw_fd).collect(), || {
         // SAFETY: usleep takes a number and is async-signal-safe. By its end the caller has closed
         // its own copy.
         unsafe { libc::usleep(50_000) };

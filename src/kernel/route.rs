@@ -5,14 +5,15 @@ use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::route::{
-    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
-    RouteType,
+    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteNextHop,
+    RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::addr::{Family, Prefix};
 use crate::error::Result;
 use crate::kernel::rtnl::Rtnl;
+use crate::plan::MAIN_TABLE;
 use crate::plan::step::Route;
 
 /// An entry of the routing table.
@@ -34,12 +35,19 @@ pub struct Entry {
     pub metric: Option<u32>,
     /// The MTU that the route itself sets, in bytes.
     pub mtu: Option<u32>,
+    /// The largest TCP segment that it has announced, in bytes.
+    pub advmss: Option<u32>,
+    /// The table that it is in.
+    pub table: u32,
+    /// Its scope, by the kernel's number; IPv6 has none.
+    pub scope: u8,
 }
 
 /// Adds a route.
 pub fn add(rtnl: &Rtnl, index: u32, route: &Route, operation: &impl Display) -> Result<()> {
     let message = RouteNetlinkMessage::NewRoute(message(index, route));
-    rtnl.change(message, NLM_F_CREATE | NLM_F_EXCL, operation)
+    let flags = if route.beside { NLM_F_CREATE } else { NLM_F_CREATE | NLM_F_EXCL };
+    rtnl.change(message, flags, operation)
 }
 
 /// Adds a route, or puts it in the place of one to the same destination.
@@ -52,13 +60,14 @@ fn message(index: u32, route: &Route) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family(route.destination.family());
     message.header.destination_prefix_length = route.destination.length();
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    in_table(&mut message, route.table.unwrap_or(MAIN_TABLE));
     message.header.protocol = RouteProtocol::Static;
     message.header.kind = RouteType::Unicast;
     // IPv6 ignores the scope. IPv4 wants to know that a next hop is on the link itself.
-    message.header.scope = match route.via {
-        Some(_) => RouteScope::Universe,
-        None => RouteScope::Link,
+    message.header.scope = match (route.scope, route.via) {
+        (Some(scope), _) => RouteScope::from(scope),
+        (None, Some(_)) => RouteScope::Universe,
+        (None, None) => RouteScope::Link,
     };
     let attributes = &mut message.attributes;
     if !route.destination.is_default() {
@@ -68,7 +77,18 @@ fn message(index: u32, route: &Route) -> RouteMessage {
     attributes.extend(route.via.map(|ip| RouteAttribute::Gateway(ip.into())));
     attributes.extend(route.source.map(|ip| RouteAttribute::PrefSource(ip.into())));
     attributes.extend(route.metric.map(RouteAttribute::Priority));
+    let metrics = [route.mtu.map(RouteMetric::Mtu), route.advmss.map(RouteMetric::Advmss)];
+    let metrics: Vec<RouteMetric> = metrics.into_iter().flatten().collect();
+    attributes.extend((!metrics.is_empty()).then_some(RouteAttribute::Metrics(metrics)));
     message
+}
+
+/// The header has but 8 bits for the table.
+fn in_table(message: &mut RouteMessage, table: u32) {
+    message.header.table = u8::try_from(table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC);
+    if message.header.table == RouteHeader::RT_TABLE_UNSPEC {
+        message.attributes.push(RouteAttribute::Table(table));
+    }
 }
 
 /// The entry that decides where packets to `ip` go; `None` if they go nowhere.
@@ -107,14 +127,57 @@ fn unreachable(errno: Option<i32>) -> bool {
 
 /// Every route of the main table in one family.
 pub fn all(rtnl: &Rtnl, of: Family) -> Result<Vec<Entry>> {
+    of_table(rtnl, of, MAIN_TABLE)
+}
+
+/// Every route of one table in one family; none if there is no such table.
+pub fn of_table(rtnl: &Rtnl, of: Family, table: u32) -> Result<Vec<Entry>> {
     let mut message = RouteMessage::default();
     message.header.address_family = family(of);
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    in_table(&mut message, table);
     let request = RouteNetlinkMessage::GetRoute(message);
-    rtnl.dump(request, format!("ip route show ({of})"), |message| match message {
-        RouteNetlinkMessage::NewRoute(route) => entry(route),
+    let found =
+        rtnl.dump(
+            request,
+            format!("ip route show table {table} ({of})"),
+            |message| match message {
+                RouteNetlinkMessage::NewRoute(route) => Some(entries(route)),
+                _ => None,
+            },
+        );
+    match found {
+        Err(e) if e.errno() == Some(libc::ENOENT) => Ok(Vec::new()),
+        found => Ok(found?.into_iter().flatten().collect()),
+    }
+}
+
+/// A route as one entry, or as one for each of its ways, if it has several.
+fn entries(message: RouteMessage) -> Vec<Entry> {
+    let hops: Vec<RouteNextHop> = message.attributes.iter().flat_map(hops).collect();
+    let Some(entry) = entry(message) else { return Vec::new() };
+    let of_hop = |hop: &RouteNextHop| Entry {
+        link: Some(hop.interface_index),
+        via: hop.attributes.iter().find_map(gateway),
+        ..entry.clone()
+    };
+    match hops.is_empty() {
+        true => vec![entry],
+        false => hops.iter().map(of_hop).collect(),
+    }
+}
+
+fn hops(attribute: &RouteAttribute) -> Vec<RouteNextHop> {
+    match attribute {
+        RouteAttribute::MultiPath(hops) => hops.clone(),
+        _ => Vec::new(),
+    }
+}
+
+fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
+    match attribute {
+        RouteAttribute::Gateway(ip) => ip_of(ip),
         _ => None,
-    })
+    }
 }
 
 fn entry(message: RouteMessage) -> Option<Entry> {
@@ -132,6 +195,9 @@ fn entry(message: RouteMessage) -> Option<Entry> {
         source: None,
         metric: None,
         mtu: None,
+        advmss: None,
+        table: u32::from(message.header.table),
+        scope: message.header.scope.into(),
     };
     for attribute in message.attributes {
         match attribute {
@@ -143,7 +209,11 @@ fn entry(message: RouteMessage) -> Option<Entry> {
             RouteAttribute::PrefSource(ip) => entry.source = ip_of(&ip),
             RouteAttribute::Oif(index) => entry.link = Some(index),
             RouteAttribute::Priority(metric) => entry.metric = Some(metric),
-            RouteAttribute::Metrics(metrics) => entry.mtu = metrics.iter().find_map(mtu_of),
+            RouteAttribute::Table(table) => entry.table = table,
+            RouteAttribute::Metrics(metrics) => {
+                entry.mtu = metrics.iter().find_map(mtu_of);
+                entry.advmss = metrics.iter().find_map(advmss_of);
+            }
             _ => {}
         }
     }
@@ -153,6 +223,13 @@ fn entry(message: RouteMessage) -> Option<Entry> {
 fn mtu_of(metric: &RouteMetric) -> Option<u32> {
     match metric {
         RouteMetric::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    }
+}
+
+fn advmss_of(metric: &RouteMetric) -> Option<u32> {
+    match metric {
+        RouteMetric::Advmss(advmss) => Some(*advmss),
         _ => None,
     }
 }

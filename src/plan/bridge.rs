@@ -4,13 +4,15 @@
 use std::net::IpAddr;
 
 use crate::addr::{Family, HostAddr};
+use crate::bridging::Bridging;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::{AttachmentId, ContainerId, IfName};
+use crate::isolation::Isolation;
 use crate::outcome::Attachment;
 use crate::plan::observed::{Observed, ObservedBridge};
-use crate::plan::step::{Label, Planned, Side, Step, UndoScope};
+use crate::plan::step::{Label, LinkAttributes, Planned, Side, Step, UndoScope};
 use crate::plan::{container_link, container_routes, link_sysctl, with_link, write};
-use crate::request::Network;
+use crate::request::{Network, Sysctl, SysctlKey};
 use crate::ruleset::Element;
 
 /// The label of a bridge that netup made.
@@ -31,7 +33,11 @@ pub fn gateway(
     address: HostAddr,
     observed: &Observed,
 ) -> Result<Option<IpAddr>> {
+    if !network.bridging.host_gateway {
+        return Ok(None);
+    }
     let foreign = observed.bridge.as_ref().filter(|bridge| bridge.is_bridge && !bridge.ours);
+    let foreign = foreign.filter(|_| !network.bridging.adopt);
     let Some(bridge) = foreign else {
         return Ok(Some(address.default_gateway()));
     };
@@ -49,32 +55,68 @@ pub fn gateway(
 }
 
 /// What the bridge lacks. It is undone when the bridge's last attachment goes.
-pub fn shared(name: &IfName, attachment: &Attachment, observed: &Observed) -> Vec<Planned> {
+pub fn shared(
+    name: &IfName,
+    attachment: &Attachment,
+    bridging: &Bridging,
+    observed: &Observed,
+) -> Vec<Planned> {
     let known = observed.bridge.as_ref();
     let mut steps = Vec::new();
     if known.is_none() {
         steps.extend(create(name, attachment, observed));
     }
-    if known.is_none_or(|bridge| bridge.ours) {
-        steps.extend(missing_gateways(name, attachment, known));
+    if bridging.host_gateway && known.is_none_or(|bridge| bridge.ours || bridging.adopt) {
+        steps.extend(
+            known.into_iter().flat_map(|known| displaced(name, attachment, bridging, known)),
+        );
+        steps.extend(missing_gateways(name, attachment, bridging, known));
     }
-    steps.extend(known.and_then(|bridge| settle(name, bridge)));
+    steps.extend(known.into_iter().flat_map(|bridge| settle(name, bridge)));
+    if bridging.promiscuous && !known.is_some_and(|bridge| bridge.promiscuous) {
+        steps.push(promiscuous(name, known));
+    }
     steps.extend(localnet(name, attachment, known));
-    if known.is_none_or(|bridge| !bridge.in_ruleset) {
-        steps.push(elements(name, observed.bridged_frames_filtered));
-    }
+    let lacking = lacking_elements(name, attachment, observed);
+    steps.extend((!lacking.is_empty()).then(|| elements(lacking)));
     steps
 }
 
 /// What an existing bridge needs before a port joins: ours to be up, and one without ports to keep
-/// its hardware address, since neighbours know it by that. Neither is taken back: the first is as
-/// netup left it, and the second changes nothing that can be seen.
-fn settle(name: &IfName, bridge: &ObservedBridge) -> Option<Planned> {
+/// its hardware address, since neighbours know it by that. Neither is taken back later: the first is
+/// as netup left it, and the second changes nothing that can be seen.
+fn settle(name: &IfName, bridge: &ObservedBridge) -> Vec<Planned> {
+    let pinned = || with_link(Step::PinMac { name: name.clone(), mac: bridge.mac });
     match (bridge.ours, bridge.up, bridge.carrier) {
-        (true, false, _) => Some(up(name)),
-        (false, _, false) => Some(with_link(Step::PinMac { name: name.clone(), mac: bridge.mac })),
-        _ => None,
+        (true, false, _) => vec![up(name)],
+        (false, false, _) => vec![pinned(), adopted_up(name)],
+        (false, true, false) => vec![pinned()],
+        _ => Vec::new(),
     }
+}
+
+fn adopted_up(name: &IfName) -> Planned {
+    let (side, name) = (Side::Host, name.clone());
+    let undo = vec![Step::SetDown { side, name: name.clone() }];
+    let step = Step::SetUp { side, name, alias: None };
+    Planned { step, undo, scope: UndoScope::Failure }
+}
+
+/// What is done to one of ours goes with it; while it stays, others may rely on it.
+fn lasting(known: Option<&ObservedBridge>) -> UndoScope {
+    match known {
+        Some(bridge) if !bridge.ours => UndoScope::Attachment,
+        _ => UndoScope::Failure,
+    }
+}
+
+fn promiscuous(name: &IfName, known: Option<&ObservedBridge>) -> Planned {
+    let set = |on| Step::SetLink {
+        side: Side::Host,
+        name: name.clone(),
+        attributes: LinkAttributes { promiscuous: Some(on), ..LinkAttributes::default() },
+    };
+    Planned { step: set(true), undo: vec![set(false)], scope: lasting(known) }
 }
 
 fn up(name: &IfName) -> Planned {
@@ -96,29 +138,76 @@ fn create(name: &IfName, attachment: &Attachment, observed: &Observed) -> Vec<Pl
     steps
 }
 
+/// The addresses that the host is to have on the bridge, each once.
+fn wanted_gateways(attachment: &Attachment) -> Vec<HostAddr> {
+    let mut wanted = Vec::new();
+    for address in &attachment.addresses {
+        let gateway = attachment.gateway_of(*address);
+        let gateway = gateway.and_then(|gateway| HostAddr::new(gateway, address.prefix()));
+        wanted.extend(gateway.filter(|gateway| !wanted.contains(gateway)));
+    }
+    wanted
+}
+
+/// The host's addresses on the bridge beside which an adopted one is not to get the gateways: any
+/// other of IPv4, and of IPv6 those whose network overlaps. Each with the gateway it is in the way of.
+pub fn in_the_way(attachment: &Attachment, known: &ObservedBridge) -> Vec<(HostAddr, HostAddr)> {
+    let wanted = wanted_gateways(attachment);
+    let against = |own: &HostAddr| {
+        let overlaps = |gateway: &&HostAddr| {
+            let (ours, theirs) = (gateway.prefix(), own.prefix());
+            gateway.family() == own.family()
+                && (own.family() == Family::V4
+                    || ours.contains(own.ip())
+                    || theirs.contains(gateway.ip()))
+        };
+        wanted.iter().find(overlaps).map(|gateway| (*own, *gateway))
+    };
+    known.addresses.iter().filter(|own| !wanted.contains(own)).filter_map(against).collect()
+}
+
+/// They come back only if the attachment fails: whoever forces addresses means them to be gone.
+fn displaced(
+    name: &IfName,
+    attachment: &Attachment,
+    bridging: &Bridging,
+    known: &ObservedBridge,
+) -> Vec<Planned> {
+    if !(bridging.adopt && bridging.force_address) {
+        return Vec::new();
+    }
+    let delete = |(address, _)| Planned {
+        step: Step::DeleteAddress { side: Side::Host, name: name.clone(), address },
+        undo: vec![add_address(name, address)],
+        scope: UndoScope::Failure,
+    };
+    in_the_way(attachment, known).into_iter().map(delete).collect()
+}
+
 fn missing_gateways(
     name: &IfName,
     attachment: &Attachment,
+    bridging: &Bridging,
     known: Option<&ObservedBridge>,
 ) -> Vec<Planned> {
-    let has = |gateway: IpAddr| {
-        known.is_some_and(|bridge| bridge.addresses.iter().any(|own| own.ip() == gateway))
-    };
-    let mut steps: Vec<Planned> = Vec::new();
-    for address in &attachment.addresses {
-        let gateway = attachment.gateway_of(*address).filter(|gateway| !has(*gateway));
-        let Some(address) = gateway.and_then(|gateway| HostAddr::new(gateway, address.prefix()))
-        else {
-            continue;
+    let has = |gateway: &HostAddr| {
+        let same = |own: &HostAddr| match bridging.adopt {
+            true => own == gateway,
+            false => own.ip() == gateway.ip(),
         };
-        let step =
-            Step::AddAddress { side: Side::Host, name: name.clone(), address, connected: true };
-        let undo = vec![Step::DeleteAddress { side: Side::Host, name: name.clone(), address }];
-        if !steps.iter().any(|planned| planned.step == step) {
-            steps.push(Planned { step, undo, scope: UndoScope::Attachment });
-        }
-    }
-    steps
+        known.is_some_and(|bridge| bridge.addresses.iter().any(same))
+    };
+    let add = |address: HostAddr| Planned {
+        step: add_address(name, address),
+        undo: vec![Step::DeleteAddress { side: Side::Host, name: name.clone(), address }],
+        scope: lasting(known),
+    };
+    wanted_gateways(attachment).into_iter().filter(|gateway| !has(gateway)).map(add).collect()
+}
+
+fn add_address(name: &IfName, address: HostAddr) -> Step {
+    let (side, name) = (Side::Host, name.clone());
+    Step::AddAddress { side, name, address, connected: true, detect_duplicates: false }
 }
 
 fn localnet(
@@ -135,9 +224,44 @@ fn localnet(
     })
 }
 
-fn elements(name: &IfName, filtered: bool) -> Planned {
-    let mut elements = vec![Element::Link(name.clone()), Element::Hairpin(name.clone())];
+/// The bridge's elements that the tables do not hold yet.
+fn lacking_elements(name: &IfName, attachment: &Attachment, observed: &Observed) -> Vec<Element> {
+    let known = observed.bridge.as_ref();
+    let mut elements = Vec::new();
+    if !known.is_some_and(|bridge| bridge.in_ruleset) {
+        let uplink = known.is_some_and(|bridge| bridge.uplink);
+        elements.extend(of_bridge(name, uplink, observed.bridged_frames_filtered));
+    }
+    if !known.is_some_and(|bridge| bridge.confined) {
+        elements.extend(confinement(name, attachment.isolation));
+    }
+    elements
+}
+
+/// What keeps other containers away from those on a bridge. Where they are kept from each other too,
+/// that is the business of its ports; but they could also ask the host to forward from one to the
+/// other.
+pub fn confinement(name: &IfName, isolation: Isolation) -> Vec<Element> {
+    match isolation {
+        Isolation::Open => Vec::new(),
+        Isolation::SameBridge => vec![Element::Confined(name.clone())],
+        Isolation::Isolated => {
+            vec![Element::Confined(name.clone()), Element::Parted(name.clone())]
+        }
+    }
+}
+
+/// What the tables know of a bridge. Behind one that the host's default route leads over there is
+/// the world: what leaves by it for there is to be masqueraded, as by any other uplink.
+pub fn of_bridge(name: &IfName, uplink: bool, filtered: bool) -> Vec<Element> {
+    let mut elements: Vec<Element> = Vec::new();
+    elements.extend((!uplink).then(|| Element::Link(name.clone())));
+    elements.push(Element::Hairpin(name.clone()));
     elements.extend(filtered.then(|| Element::Reflected(name.clone())));
+    elements
+}
+
+fn elements(elements: Vec<Element>) -> Planned {
     Planned {
         step: Step::AddElements(elements.clone()),
         undo: vec![Step::DeleteElements(elements)],
@@ -146,7 +270,12 @@ fn elements(name: &IfName, filtered: bool) -> Planned {
 }
 
 /// The steps from the veth pair to the container's routes.
-pub fn steps(bridge: &IfName, attachment: &Attachment, observed: &Observed) -> Vec<Planned> {
+pub fn steps(
+    bridge: &IfName,
+    attachment: &Attachment,
+    network: &Network,
+    observed: &Observed,
+) -> Vec<Planned> {
     let mut steps = vec![attachment.veth(Some(bridge.clone()))];
     if observed.ipv6 {
         // A port of a bridge needs no address of its own, and must not learn routes.
@@ -157,16 +286,45 @@ pub fn steps(bridge: &IfName, attachment: &Attachment, observed: &Observed) -> V
             "1",
         )));
     }
+    steps.extend(port(attachment, &network.bridging, observed));
     steps.push(attachment.host_up());
-    if observed.bridged_frames_filtered && !attachment.publish.is_empty() {
-        // A container's packet to its own published port is redirected while it is still a frame
-        // on the bridge (br_nf_pre_routing_finish, net/bridge/br_netfilter_hooks.c), so it must
-        // leave by the port that it came from.
-        steps.push(with_link(Step::Reflect { name: attachment.host_ifname.clone() }));
-    }
-    steps.extend(container_link(attachment, observed, true));
-    steps.extend(container_routes(attachment));
+    steps.extend(attachment.limits(observed));
+    steps.extend(container_link(attachment, network, observed));
+    steps.extend(container_routes(attachment, network));
     steps
+}
+
+/// What the port is told before it takes part.
+fn port(attachment: &Attachment, bridging: &Bridging, observed: &Observed) -> Vec<Planned> {
+    let name = || attachment.host_ifname.clone();
+    // A container's packet to its own published port is redirected while it is still a frame
+    // on the bridge (br_nf_pre_routing_finish, net/bridge/br_netfilter_hooks.c), so it must
+    // leave by the port that it came from.
+    let redirected = observed.bridged_frames_filtered && !attachment.publish.is_empty();
+    let reflect = (bridging.hairpin || redirected).then(|| Step::Reflect { name: name() });
+    let isolate = || Step::Isolate { name: name() };
+    let separate = match attachment.isolation {
+        // Likewise one to a neighbour's published port, which isolated ports would keep from each
+        // other. The rules tell them apart, as long as they see the frames.
+        Isolation::Isolated if observed.bridged_frames_all_filtered => Some(filter_frames()),
+        Isolation::Isolated => Some(isolate()),
+        _ => None,
+    };
+    let asked = bridging.isolated_port && separate != Some(isolate());
+    let asked = asked.then(isolate);
+    reflect.into_iter().chain(separate).chain(asked).map(with_link).collect()
+}
+
+/// The switches of br_netfilter, for each family.
+pub fn bridge_filter_switches() -> [SysctlKey; 2] {
+    ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"]
+        .map(SysctlKey::known)
+}
+
+/// They are on already; as a step it is remembered, and missed if somebody switches them off.
+fn filter_frames() -> Step {
+    let on = |key| Sysctl { key, value: "1".to_owned() };
+    Step::WriteSysctls { side: Side::Host, sysctls: bridge_filter_switches().map(on).to_vec() }
 }
 
 fn host_sysctl(family: Family, link: &IfName, name: &str, value: &str) -> Step {

@@ -3,26 +3,30 @@
 use std::net::IpAddr;
 
 use crate::addr::Family;
+use crate::bridging::Bridging;
 use crate::error::{Error, ErrorKind, Result};
 use crate::outcome::Attachment;
-use crate::plan::observed::{ContainerRoute, Observed, Reached, TakenPort};
+use crate::plan::bridge;
+use crate::plan::observed::{ContainerRoute, MAIN_TABLE, Observed, Reached, TakenPort};
 use crate::plan::step::{Planned, Side, Step};
 use crate::request::{RouteRequest, Topology};
 
 /// Refuses an attachment that cannot come about beside what exists.
-pub fn check(attachment: &Attachment, observed: &Observed) -> Result<()> {
+pub fn check(attachment: &Attachment, bridging: &Bridging, observed: &Observed) -> Result<()> {
     links(attachment, observed)?;
-    bridge(attachment, observed)?;
+    bridge(attachment, bridging, observed)?;
     gateways_apart(attachment)?;
     next_hops(attachment)?;
-    attachment
-        .addresses
-        .iter()
-        .try_for_each(|address| address_free(address.ip(), attachment, observed))?;
-    attachment
-        .gateways
-        .iter()
-        .try_for_each(|gateway| gateway_free(*gateway, attachment, observed))?;
+    let addresses = attachment.addresses.iter().map(|address| address.ip());
+    match bridging.host_gateway {
+        true => {
+            addresses.into_iter().try_for_each(|ip| address_free(ip, attachment, observed))?;
+            let mut gateways = attachment.gateways.iter();
+            gateways.try_for_each(|gateway| gateway_free(*gateway, attachment, observed))?;
+        }
+        // The segment is somebody else's to route, and the host may well be beside it.
+        false => addresses.into_iter().try_for_each(|ip| not_the_hosts(ip, observed))?,
+    }
     sysctls(attachment, observed)?;
     ports(observed)
 }
@@ -43,7 +47,7 @@ fn links(attachment: &Attachment, observed: &Observed) -> Result<()> {
     Ok(())
 }
 
-fn bridge(attachment: &Attachment, observed: &Observed) -> Result<()> {
+fn bridge(attachment: &Attachment, bridging: &Bridging, observed: &Observed) -> Result<()> {
     let (Topology::Bridge(name), Some(bridge)) = (&attachment.topology, &observed.bridge) else {
         return Ok(());
     };
@@ -54,11 +58,21 @@ fn bridge(attachment: &Attachment, observed: &Observed) -> Result<()> {
         )
         .hint("choose another name with --bridge"));
     }
-    if !bridge.up && !bridge.ours {
+    if !bridge.up && !bridge.ours && !bridging.adopt {
         return Err(Error::new(ErrorKind::BridgeUnsuitable, format!("bridge {name} is down"))
             .hint(format!("run ip link set {name} up")));
     }
-    Ok(())
+    if !bridging.adopt || !bridging.host_gateway || bridging.force_address {
+        return Ok(());
+    }
+    match bridge::in_the_way(attachment, bridge).first() {
+        Some((own, gateway)) => Err(Error::new(
+            ErrorKind::BridgeUnsuitable,
+            format!("bridge {name} already has an IP address different from {gateway}: {own}"),
+        )
+        .hint("use that network, another bridge, or let conflicting addresses be removed")),
+        None => Ok(()),
+    }
 }
 
 /// A leased or exact address may turn out to be the gateway that was derived.
@@ -100,24 +114,35 @@ fn is_bridge(link: Option<&str>, attachment: &Attachment) -> bool {
     matches!(&attachment.topology, Topology::Bridge(name) if link == Some(name.as_str()))
 }
 
+fn taken(ip: IpAddr, why: String) -> Error {
+    Error::new(ErrorKind::AddressInUse, format!("address {ip} {why}"))
+}
+
+fn not_the_hosts(ip: IpAddr, observed: &Observed) -> Result<()> {
+    match reached(ip, observed).filter(|reached| reached.local) {
+        Some(reached) => {
+            let on = reached.link.as_deref().unwrap_or("another link");
+            Err(taken(ip, format!("is the host's own, on {on}")).hint("choose another address"))
+        }
+        None => Ok(()),
+    }
+}
+
 fn address_free(ip: IpAddr, attachment: &Attachment, observed: &Observed) -> Result<()> {
+    not_the_hosts(ip, observed)?;
     let Some(reached) = reached(ip, observed) else {
         return Ok(());
     };
     let link = reached.link.as_deref();
     let on = link.unwrap_or("another link");
-    let taken = |why: String| Error::new(ErrorKind::AddressInUse, format!("address {ip} {why}"));
-    if reached.local {
-        return Err(taken(format!("is the host's own, on {on}")).hint("choose another address"));
-    }
     if !reached.on_link() || is_bridge(link, attachment) {
         return Ok(());
     }
     if reached.destination.length() == reached.destination.family().bits() {
-        return Err(taken(format!("is already routed to {on}"))
+        return Err(taken(ip, format!("is already routed to {on}"))
             .hint("choose another address; netup ls shows who has which"));
     }
-    Err(taken(format!("lies in {}, which the host reaches on {on}", reached.destination))
+    Err(taken(ip, format!("lies in {}, which the host reaches on {on}", reached.destination))
         .hint(format!("choose a network that the host does not use, or put the container on that segment with --bridge {on} if it is a bridge")))
 }
 
@@ -150,8 +175,8 @@ fn is_link_local(ip: IpAddr) -> bool {
 /// the request that the kernel could not tell apart.
 pub fn routes(steps: &[Planned], observed: &Observed) -> Result<()> {
     let mut made = Vec::new();
-    for route in steps.iter().filter_map(container_route) {
-        if observed.container_routes.contains(&route) {
+    for (route, beside) in steps.iter().filter_map(container_route) {
+        if !beside && observed.container_routes.contains(&route) {
             return Err(route_taken(route));
         }
         if made.contains(&route) {
@@ -166,12 +191,16 @@ pub fn routes(steps: &[Planned], observed: &Observed) -> Result<()> {
     Ok(())
 }
 
-fn container_route(planned: &Planned) -> Option<ContainerRoute> {
+fn container_route(planned: &Planned) -> Option<(ContainerRoute, bool)> {
     match &planned.step {
-        Step::AddRoute(route) if route.side == Side::Container => Some(ContainerRoute {
-            destination: route.destination,
-            metric: metric(route.destination.family(), route.metric),
-        }),
+        Step::AddRoute(route) if route.side == Side::Container => {
+            let known = ContainerRoute {
+                destination: route.destination,
+                metric: metric(route.destination.family(), route.metric),
+                table: route.table.unwrap_or(MAIN_TABLE),
+            };
+            Some((known, route.beside))
+        }
         _ => None,
     }
 }
@@ -211,7 +240,12 @@ fn sysctls(attachment: &Attachment, observed: &Observed) -> Result<()> {
 }
 
 fn ports(observed: &Observed) -> Result<()> {
-    observed.taken_ports.first().map_or(Ok(()), |taken| Err(port_taken(taken)))
+    ports_free(&observed.taken_ports)
+}
+
+/// Refuses ports that somebody has.
+pub fn ports_free(ports: &[TakenPort]) -> Result<()> {
+    ports.first().map_or(Ok(()), |taken| Err(port_taken(taken)))
 }
 
 /// The refusal of a port that somebody has.

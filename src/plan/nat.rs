@@ -1,6 +1,8 @@
 //! What every topology shares: forwarding, the static rules, and the attachment's elements.
 
 use crate::addr::{Family, HostAddr};
+use crate::bridging::Bridging;
+use crate::isolation::Isolation;
 use crate::outcome::Attachment;
 use crate::plan::observed::{ForwardingOff, Observed};
 use crate::plan::step::{FlowKey, Planned, Shared, Side, Step, UndoScope};
@@ -11,10 +13,15 @@ use crate::ruleset::{Element, PublishedPort};
 
 /// The static rules and the forwarding switches, where they are missing. They are shared by all
 /// attachments, so they stay when one goes; only a failed first attachment takes them back.
-pub fn foundation(attachment: &Attachment, observed: &Observed) -> Vec<Planned> {
-    let mut steps = Vec::new();
-    if !observed.ruleset {
-        steps.push(shared(Shared::Rules, Step::InstallRuleset, vec![Step::RemoveRuleset]));
+pub fn foundation(
+    attachment: &Attachment,
+    bridging: &Bridging,
+    observed: &Observed,
+) -> Vec<Planned> {
+    let mut steps = shared_rules(observed.ruleset);
+    if bridging.guard_mac && !observed.bridge_ruleset {
+        let remove = vec![Step::RemoveBridgeRuleset];
+        steps.push(shared(Shared::BridgeRules, Step::InstallBridgeRuleset, remove));
     }
     for (family, off) in &observed.forwarding_off {
         if attachment.has(*family) {
@@ -22,6 +29,12 @@ pub fn foundation(attachment: &Attachment, observed: &Observed) -> Vec<Planned> 
         }
     }
     steps
+}
+
+/// The static rules, where they are missing.
+pub fn shared_rules(present: bool) -> Vec<Planned> {
+    let install = || shared(Shared::Rules, Step::InstallRuleset, vec![Step::RemoveRuleset]);
+    (!present).then(install).into_iter().collect()
 }
 
 fn shared(what: Shared, step: Step, undo: Vec<Step>) -> Planned {
@@ -53,6 +66,21 @@ fn host(key: SysctlKey, value: &str) -> Step {
     write(Side::Host, Sysctl { key, value: value.to_owned() })
 }
 
+/// What must hold from the container's first packet on: its elements are there before its link is,
+/// and until after it.
+pub fn barriers(attachment: &Attachment, bridging: &Bridging) -> Vec<Planned> {
+    let link = || attachment.host_ifname.clone();
+    let mut elements = Vec::new();
+    if attachment.topology == Topology::Routed && attachment.isolation == Isolation::Isolated {
+        elements.push(Element::Confined(link()));
+    }
+    if bridging.guard_mac {
+        elements.push(Element::GuardedPort(link()));
+        elements.push(Element::GenuineMac(link(), attachment.mac));
+    }
+    transaction(elements, Vec::new())
+}
+
 /// The attachment's own elements, in one transaction, and the flows that must be forgotten.
 pub fn elements(attachment: &Attachment) -> Vec<Planned> {
     let mut elements = Vec::new();
@@ -65,7 +93,12 @@ pub fn elements(attachment: &Attachment) -> Vec<Planned> {
     }
     let ports = published(&attachment.publish, &attachment.addresses);
     elements.extend(ports.iter().copied().map(Element::Publish));
-    transaction(elements, flows(&ports))
+    transaction_of(elements, &ports)
+}
+
+/// Elements in one transaction, and the flows to these ports that must be forgotten.
+pub fn transaction_of(elements: Vec<Element>, ports: &[PublishedPort]) -> Vec<Planned> {
+    transaction(elements, flows(ports))
 }
 
 fn transaction(elements: Vec<Element>, flows: Vec<FlowKey>) -> Vec<Planned> {
@@ -91,7 +124,7 @@ pub fn published(publish: &[Publish], addresses: &[HostAddr]) -> Vec<PublishedPo
         let Some(ip) = address.map(|address| address.ip()) else { continue };
         for publish in publish.iter().filter(|publish| publish.serves(family)) {
             ports.extend(publish.pairs().map(|(host_port, port)| PublishedPort {
-                host_ip: publish.host_ip,
+                host_ip: publish.host_ip.filter(|ip| !ip.is_unspecified()),
                 protocol: publish.protocol,
                 host_port,
                 ip,

@@ -19,6 +19,8 @@ use crate::ruleset::PublishedPort;
 pub struct Observed {
     /// Whether the static rules are loaded, and are those of this release.
     pub ruleset: bool,
+    /// Whether the static rules for bridged frames are loaded. Only looked at if they are needed.
+    pub bridge_ruleset: bool,
     /// Whether the host's kernel speaks IPv6 at all.
     pub ipv6: bool,
     /// For each family in which the host does not forward yet: what to put back on failure.
@@ -37,6 +39,8 @@ pub struct Observed {
     pub container_routes: Vec<ContainerRoute>,
     /// Whether frames that are bridged pass the host's rules (`br_netfilter`).
     pub bridged_frames_filtered: bool,
+    /// Whether those of both families do. Only looked at if containers are to be isolated.
+    pub bridged_frames_all_filtered: bool,
     /// The link that has the bridge's name.
     pub bridge: Option<ObservedBridge>,
     /// How the host reaches each address and gateway of the request.
@@ -83,6 +87,16 @@ pub struct ContainerRoute {
     pub destination: Prefix,
     /// The metric; 0 is IPv4's default, 1024 IPv6's.
     pub metric: u32,
+    /// The table.
+    #[serde(default = "main_table")]
+    pub table: u32,
+}
+
+/// The routing table that is looked at without further ado (`RT_TABLE_MAIN`).
+pub const MAIN_TABLE: u32 = 254;
+
+fn main_table() -> u32 {
+    MAIN_TABLE
 }
 
 /// A link that has the name of the wanted bridge.
@@ -103,8 +117,18 @@ pub struct ObservedBridge {
     pub mtu: u32,
     /// Its addresses.
     pub addresses: Vec<HostAddr>,
+    /// Whether a default route of the host leads over it, so that not only containers are behind it.
+    /// Only looked at if netup did not make it.
+    #[serde(default)]
+    pub uplink: bool,
+    /// Whether it takes in frames for everybody.
+    #[serde(default)]
+    pub promiscuous: bool,
     /// Whether the tables know it already.
     pub in_ruleset: bool,
+    /// Whether the tables keep other containers from it. Only looked at if they are to.
+    #[serde(default)]
+    pub confined: bool,
     /// `route_localnet`, as it stands.
     pub route_localnet: bool,
 }

@@ -14,17 +14,19 @@ use crate::outcome::Attachment;
 use crate::plan::observed::Observed;
 use crate::plan::step::{Planned, Route, Side, Step};
 use crate::plan::{container_link, container_routes, link_sysctl, with_link, write};
+use crate::request::Network;
 
 /// The steps from the veth pair to the container's routes.
-pub fn steps(attachment: &Attachment, observed: &Observed) -> Vec<Planned> {
+pub fn steps(attachment: &Attachment, network: &Network, observed: &Observed) -> Vec<Planned> {
     let mut steps = vec![attachment.veth(None)];
     steps.extend(host_sysctls(attachment, observed));
     steps.push(attachment.host_up());
+    steps.extend(attachment.limits(observed));
     steps.extend(host_addresses(attachment));
     steps.extend(attachment.addresses.iter().map(|address| host_route(attachment, *address)));
-    steps.extend(container_link(attachment, observed, false));
+    steps.extend(container_link(attachment, network, observed));
     steps.extend(prefix_routes(attachment));
-    steps.extend(container_routes(attachment));
+    steps.extend(container_routes(attachment, network));
     steps
 }
 
@@ -58,31 +60,23 @@ fn host_addresses(attachment: &Attachment) -> Vec<Planned> {
             address: HostAddr::single(gateway),
             // A /32 and a /128 have no prefix to route to.
             connected: true,
+            detect_duplicates: false,
         })
     };
     attachment.gateways.iter().copied().map(add).collect()
 }
 
 fn host_route(attachment: &Attachment, address: HostAddr) -> Planned {
-    with_link(Step::AddRoute(Route {
-        side: Side::Host,
-        name: attachment.host_ifname.clone(),
-        destination: Prefix::host(address.ip()),
-        via: None,
-        source: None,
-        metric: None,
-    }))
+    let destination = Prefix::host(address.ip());
+    with_link(Step::AddRoute(Route::on(Side::Host, &attachment.host_ifname, destination)))
 }
 
 /// The gateways on the link, then the containers' networks by them, each once.
 fn prefix_routes(attachment: &Attachment) -> Vec<Planned> {
     let route = |destination, via, source| Route {
-        side: Side::Container,
-        name: attachment.id.ifname.clone(),
-        destination,
         via,
         source,
-        metric: None,
+        ..Route::on(Side::Container, &attachment.id.ifname, destination)
     };
     let mut routes: Vec<Route> = attachment
         .gateways

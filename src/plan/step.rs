@@ -6,10 +6,12 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{Family, HostAddr, Prefix};
+use crate::bandwidth::Rate;
 use crate::ident::{IfName, Mac};
+use crate::iptables::IptablesAdmission;
 use crate::publish::Protocol;
 use crate::request::Sysctl;
-use crate::ruleset::Element;
+use crate::ruleset::{Element, Rules};
 
 /// Which side of the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,6 +31,10 @@ pub enum Step {
     InstallRuleset,
     /// Remove the table with everything in it.
     RemoveRuleset,
+    /// Load the static rules for frames that are bridged. Only who guards a port needs them.
+    InstallBridgeRuleset,
+    /// Remove their table with everything in it.
+    RemoveBridgeRuleset,
     /// Write kernel parameters. Several at once, since each visit to the container's side costs
     /// the start of a thread.
     WriteSysctls {
@@ -48,8 +54,19 @@ pub enum Step {
     },
     /// Create the veth pair, with the far end directly in the container.
     AddVeth(Veth),
-    /// Remove the host's end of a veth pair, and the other end with it.
-    DeleteVeth(Label),
+    /// Create an intermediate functional block: what is redirected to it passes its queue and goes on
+    /// as if nothing had been. So what a container sends can be shaped, as it arrives at the host.
+    AddIfb {
+        /// Its name.
+        name: IfName,
+        /// Its hardware address, by which it is told to be ours before it has its label.
+        mac: Mac,
+        /// Its MTU in bytes; `None` is the kernel's default.
+        mtu: Option<u32>,
+    },
+    /// Remove a link of the host: an end of a veth pair, and the other end with it, or an
+    /// intermediate functional block.
+    DeleteLink(Label),
     /// Remove a bridge, unless links that are not ours have been put on it.
     DeleteBridge(Label),
     /// Set a link up, and label it.
@@ -60,6 +77,15 @@ pub enum Step {
         name: IfName,
         /// The label that `ip link` shows.
         alias: Option<String>,
+    },
+    /// Change what a link is like.
+    SetLink {
+        /// Where.
+        side: Side,
+        /// The link.
+        name: IfName,
+        /// What to change; the rest stays.
+        attributes: LinkAttributes,
     },
     /// Fix a bridge's hardware address to what it is, so that it does not follow its ports.
     PinMac {
@@ -72,6 +98,45 @@ pub enum Step {
     Reflect {
         /// The port.
         name: IfName,
+    },
+    /// Undo that.
+    Unreflect {
+        /// The port.
+        name: IfName,
+    },
+    /// Keep a port of a bridge from the other ports of which the same is true.
+    Isolate {
+        /// The port.
+        name: IfName,
+    },
+    /// Undo that.
+    Unisolate {
+        /// The port.
+        name: IfName,
+    },
+    /// Limit what leaves by a link of the host: a token bucket as its root queue.
+    Shape {
+        /// The link.
+        name: IfName,
+        /// How fast.
+        rate: Rate,
+    },
+    /// Take the root queue away.
+    Unshape {
+        /// The link.
+        name: IfName,
+    },
+    /// Lead all that arrives by a link of the host through another's queue.
+    Redirect {
+        /// Where it arrives.
+        from: IfName,
+        /// Through whose queue.
+        to: IfName,
+    },
+    /// Undo that.
+    Unredirect {
+        /// Where it arrives.
+        from: IfName,
     },
     /// Set a link down.
     SetDown {
@@ -90,12 +155,23 @@ pub enum Step {
         address: HostAddr,
         /// Whether the kernel makes the route to the prefix.
         connected: bool,
+        /// Whether the kernel asks the neighbours first if one of them has it; until they had time
+        /// to answer it cannot be used. Only IPv6 knows that.
+        #[serde(default)]
+        detect_duplicates: bool,
     },
     /// Take an address away.
     DeleteAddress {
         /// Where.
         side: Side,
         /// The link.
+        name: IfName,
+        /// The address with its prefix.
+        address: HostAddr,
+    },
+    /// Take an address away from a bridge, unless other links are on it by now: they may rely on it.
+    WithdrawAddress {
+        /// The bridge.
         name: IfName,
         /// The address with its prefix.
         address: HostAddr,
@@ -108,6 +184,51 @@ pub enum Step {
     DeleteElements(Vec<Element>),
     /// Forget the flows that went to these UDP ports before the rules changed.
     FlushFlows(Vec<FlowKey>),
+    /// Add the rules of iptables that let a container through.
+    AdmitByIptables(IptablesAdmission),
+    /// Remove those of its addresses.
+    UnadmitByIptables(IptablesAdmission),
+    /// Make addresses sources of a zone of firewalld.
+    TrustByFirewalld {
+        /// The zone.
+        zone: String,
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+    },
+    /// Take addresses out of a zone of firewalld.
+    DistrustByFirewalld {
+        /// The zone.
+        zone: String,
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+    },
+}
+
+impl Step {
+    /// Whether the step needs the static rules for bridged frames.
+    #[must_use]
+    pub fn needs_bridge_rules(&self) -> bool {
+        match self {
+            Self::AddElements(elements) => elements.iter().any(|e| e.rules() == Rules::Bridge),
+            _ => false,
+        }
+    }
+}
+
+/// What a link can be told at any time; `None` leaves it as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LinkAttributes {
+    /// Its hardware address.
+    pub mac: Option<Mac>,
+    /// Its MTU in bytes.
+    pub mtu: Option<u32>,
+    /// Whether it takes in frames for everybody.
+    pub promiscuous: Option<bool>,
+    /// Whether it takes in all multicast frames.
+    pub all_multicast: Option<bool>,
+    /// How many frames its queue holds.
+    pub tx_queue_length: Option<u32>,
 }
 
 /// What tells that a link of the host is the one that was made.
@@ -158,6 +279,42 @@ pub struct Route {
     pub source: Option<IpAddr>,
     /// The metric; `None` is the kernel's default.
     pub metric: Option<u32>,
+    /// The MTU of the path, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// The largest TCP segment to announce, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advmss: Option<u32>,
+    /// The routing table; `None` is the main one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<u32>,
+    /// The scope by the kernel's number; `None` is the link for what is on it, else the universe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<u8>,
+    /// Whether it may stand beside one to the same destination that is there already. IPv4 then
+    /// prefers this one, IPv6 uses both.
+    #[serde(default)]
+    pub beside: bool,
+}
+
+impl Route {
+    /// A route to what is on the link.
+    #[must_use]
+    pub fn on(side: Side, link: &IfName, destination: Prefix) -> Self {
+        Self {
+            side,
+            name: link.clone(),
+            destination,
+            via: None,
+            source: None,
+            metric: None,
+            mtu: None,
+            advmss: None,
+            table: None,
+            scope: None,
+            beside: false,
+        }
+    }
 }
 
 /// What identifies the flows to a published UDP port.
@@ -186,8 +343,12 @@ pub enum UndoScope {
 
 impl Shared {
     /// All of it.
-    pub const ALL: [Self; 3] =
-        [Self::Rules, Self::Forwarding(Family::V4), Self::Forwarding(Family::V6)];
+    pub const ALL: [Self; 4] = [
+        Self::Rules,
+        Self::BridgeRules,
+        Self::Forwarding(Family::V4),
+        Self::Forwarding(Family::V6),
+    ];
 }
 
 /// What attachments have in common.
@@ -195,6 +356,8 @@ impl Shared {
 pub enum Shared {
     /// The static rules.
     Rules,
+    /// The static rules for frames that are bridged.
+    BridgeRules,
     /// Forwarding in one family.
     Forwarding(Family),
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use netup::ident::AttachmentId;
 use netup::{
-    Attachment, Change, Checked, Collected, Detached, Error, ErrorKind, Finding, Health, Outcome,
-    Reloaded, State, Status, Topology,
+    Attachment, Bandwidth, Change, Checked, Collected, Detached, Error, ErrorKind, Finding, Health,
+    Isolation, Outcome, Reloaded, State, Status, Topology,
 };
 
 pub fn id(container: &str) -> AttachmentId {
@@ -31,6 +31,11 @@ pub fn attachment() -> Attachment {
         nat: true,
         publish: vec!["8080:80".parse().unwrap(), "127.0.0.1:53:53/udp".parse().unwrap()],
         sysctls: vec!["net.ipv4.tcp_syncookies=1".parse().unwrap()],
+        bandwidth: Bandwidth {
+            ingress: "8mbit:1mbit".parse().ok(),
+            egress: "4mbit:1mbit".parse().ok(),
+        },
+        isolation: Isolation::Isolated,
     }
 }
 

@@ -1,5 +1,6 @@
-//! What netup did to a bridge, and which attachments are on it. The last one takes it back.
+//! What netup did to a bridge, and who relies on it. The last one takes it back.
 
+use std::fmt::Display;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -8,9 +9,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ident::{AttachmentId, IfName};
+use crate::ident::IfName;
 use crate::plan::Step;
-use crate::state::{State, absent_ok, failed, make_folder};
+use crate::state::{State, absent_ok, failed, make_folder, names_in};
 
 /// What was done to a bridge. Its absence means nothing was.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,8 +57,21 @@ impl State {
         self.write_whole(&path, &text)
     }
 
-    /// Notes that an attachment is on the bridge.
-    pub fn join_bridge(&self, name: &IfName, id: &AttachmentId) -> Result<()> {
+    /// The bridges that netup did something to and that nobody relies on any more.
+    pub fn idle_bridges(&self) -> Result<Vec<IfName>> {
+        let names = names_in(&self.path("bridges"))?;
+        let mut idle: Vec<IfName> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        idle.retain(|name| !self.members_path(name).exists());
+        Ok(idle)
+    }
+
+    /// Whether anybody relies on the bridge.
+    pub fn bridge_has_members(&self, name: &IfName) -> Result<bool> {
+        Ok(!names_in(&self.members_path(name))?.is_empty())
+    }
+
+    /// Notes that an attachment, or what was added to an interface, relies on the bridge.
+    pub fn join_bridge(&self, name: &IfName, id: &impl Display) -> Result<()> {
         let folder = self.members_path(name);
         make_folder(&folder)?;
         let path = folder.join(id.to_string());
@@ -67,7 +81,7 @@ impl State {
     }
 
     /// Notes that it no longer is; true if it was the last one.
-    pub fn leave_bridge(&self, name: &IfName, id: &AttachmentId) -> Result<bool> {
+    pub fn leave_bridge(&self, name: &IfName, id: &impl Display) -> Result<bool> {
         let folder = self.members_path(name);
         let path = folder.join(id.to_string());
         absent_ok(fs::remove_file(&path)).map_err(|e| failed("remove", &path, &e))?;

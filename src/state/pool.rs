@@ -1,5 +1,8 @@
 //! Leases: which address of a network is next. Taking one costs the same whatever the pool holds.
 //!
+//! There is a pool for each network and for each range of one that was ever leased from. They may
+//! overlap, in which case an address that one gives out is passed over by the others.
+//!
 //! A pool file holds 64-bit offsets from the network address: the next one never used, how many of
 //! the returned ones were used again, and the returned ones in order. So an address comes back as
 //! late as possible. The file only suggests; that no address has two owners rests on the claims.
@@ -15,7 +18,8 @@ use std::path::PathBuf;
 use crate::addr::{HostAddr, Prefix};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::AttachmentId;
-use crate::state::{Claim, State, failed};
+use crate::request::LeaseRange;
+use crate::state::{Claim, State, failed, make_folder, names_in};
 
 /// Bytes of one entry.
 const ENTRY: u64 = 8;
@@ -24,39 +28,77 @@ const HEAD: u64 = 2;
 /// From so many used entries on, the file is rewritten without them.
 const COMPACT: u64 = 512;
 
+/// The addresses that a pool leases: all hosts of a network, or a range of them. As offsets from
+/// the network address, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    prefix: Prefix,
+    first: u64,
+    last: u64,
+    range: Option<LeaseRange>,
+}
+
+impl From<Prefix> for Span {
+    fn from(prefix: Prefix) -> Self {
+        let (first, last) = prefix.host_offsets();
+        Self { prefix, first, last, range: None }
+    }
+}
+
+impl From<LeaseRange> for Span {
+    fn from(range: LeaseRange) -> Self {
+        // A range is validated before it comes here; one that is not holds nothing.
+        let first = range.prefix.offset_of(range.first).unwrap_or(1);
+        let last = range.prefix.offset_of(range.last).unwrap_or(0);
+        Self { prefix: range.prefix, first, last, range: Some(range) }
+    }
+}
+
+impl Span {
+    fn exhausted(&self) -> Error {
+        let what = match self.range {
+            Some(range) => format!("no address of {range} in {} is free", self.prefix),
+            None => format!("no address of {} is free", self.prefix),
+        };
+        Error::new(ErrorKind::PoolExhausted, what)
+            .hint("take attachments down, or use a larger network; netup ls shows who has which")
+    }
+}
+
 impl State {
-    /// Leases a free address of the network to an attachment. `reserved` are never given out.
+    /// Leases a free address of a network or range to an attachment. `reserved` are never given out.
     pub fn lease(
         &self,
-        prefix: Prefix,
+        span: impl Into<Span>,
         id: &AttachmentId,
         reserved: &[IpAddr],
     ) -> Result<HostAddr> {
-        let _lock = self.lock_pool(prefix)?;
-        let mut pool = Pool::open(self, prefix)?;
+        let span = span.into();
+        let _lock = self.lock_pool(span.prefix)?;
+        let mut pool = Pool::open(self, span)?;
         if let Some(address) = self.take_from(&mut pool, id, reserved)? {
             return Ok(address);
         }
-        pool.refill(&self.taken_offsets(prefix)?)?;
-        self.take_from(&mut pool, id, reserved)?.ok_or_else(|| exhausted(prefix))
+        pool.refill(&self.taken_offsets(span.prefix)?)?;
+        self.take_from(&mut pool, id, reserved)?.ok_or_else(|| span.exhausted())
     }
 
     /// The address that a lease would give now, without taking it.
-    pub fn preview_lease(&self, prefix: Prefix, reserved: &[IpAddr]) -> Result<HostAddr> {
+    pub fn preview_lease(&self, span: impl Into<Span>, reserved: &[IpAddr]) -> Result<HostAddr> {
+        let span = span.into();
+        let Span { prefix, first, last, .. } = span;
         let taken = self.taken_offsets(prefix)?;
-        let next = match fs::read(self.pool_path(prefix)) {
-            Ok(bytes) => Entries::of(&bytes, prefix),
-            Err(_) => Entries::new(prefix),
+        let next = match fs::read(self.pool_path(&span)) {
+            Ok(bytes) => Entries::of(&bytes, &span),
+            Err(_) => Entries::new(&span),
         };
-        let (_, last) = prefix.host_offsets();
         let free = |offset: &u64| !taken.contains(offset);
-        let fresh = (next.fresh..=last).take(taken.len() + reserved.len() + 1);
-        let (first, _) = prefix.host_offsets();
-        let candidates =
-            fresh.chain(next.returned).chain((first..=last).take(taken.len() + reserved.len() + 1));
+        let enough = taken.len() + reserved.len() + 1;
+        let fresh = (next.fresh..=last).take(enough);
+        let candidates = fresh.chain(next.returned).chain((first..=last).take(enough));
         let usable = |offset: u64| prefix.nth(offset).filter(|ip| !reserved.contains(ip));
-        let ip = candidates.filter(free).find_map(usable).ok_or_else(|| exhausted(prefix))?;
-        HostAddr::new(ip, prefix).ok_or_else(|| exhausted(prefix))
+        let ip = candidates.filter(free).find_map(usable).ok_or_else(|| span.exhausted())?;
+        HostAddr::new(ip, prefix).ok_or_else(|| span.exhausted())
     }
 
     fn take_from(
@@ -66,29 +108,51 @@ impl State {
         reserved: &[IpAddr],
     ) -> Result<Option<HostAddr>> {
         while let Some(offset) = pool.next()? {
-            let Some(ip) = pool.prefix.nth(offset).filter(|ip| !reserved.contains(ip)) else {
+            let Some(ip) = pool.span.prefix.nth(offset).filter(|ip| !reserved.contains(ip)) else {
                 continue;
             };
             if self.claim(ip, id)? == Claim::Taken {
-                return Ok(HostAddr::new(ip, pool.prefix));
+                return Ok(HostAddr::new(ip, pool.span.prefix));
             }
         }
         Ok(None)
     }
 
-    /// Puts an address at the end of its pool, if there is one.
+    /// Puts an address at the end of each pool that it belongs to.
     pub(super) fn return_to_pool(&self, address: HostAddr) -> Result<()> {
         let prefix = address.prefix();
-        let path = self.pool_path(prefix);
-        let (true, Some(offset)) = (path.exists(), prefix.offset_of(address.ip())) else {
+        let Some(offset) = prefix.offset_of(address.ip()) else { return Ok(()) };
+        let whole = Span::from(prefix);
+        let mut pools: Vec<Span> =
+            self.pool_path(&whole).exists().then_some(whole).into_iter().collect();
+        let ranges = self.ranges(prefix)?.into_iter().filter(|range| range.contains(address.ip()));
+        pools.extend(ranges.map(Span::from));
+        if pools.is_empty() {
             return Ok(());
-        };
+        }
         let _lock = self.lock_pool(prefix)?;
-        Pool::open(self, prefix)?.push(offset)
+        pools.into_iter().try_for_each(|span| Pool::open(self, span)?.push(offset))
     }
 
-    fn pool_path(&self, prefix: Prefix) -> PathBuf {
-        self.path("pools").join(prefix.to_string().replace('/', "_"))
+    /// The ranges of a network that were leased from: as many as configurations name, however many
+    /// attachments there are.
+    fn ranges(&self, prefix: Prefix) -> Result<Vec<LeaseRange>> {
+        let range = |name: &String| {
+            let (first, last) = name.split_once('-')?;
+            LeaseRange::new(prefix, first.parse().ok()?, last.parse().ok()?).ok()
+        };
+        Ok(names_in(&self.ranges_path(prefix))?.iter().filter_map(range).collect())
+    }
+
+    fn pool_path(&self, span: &Span) -> PathBuf {
+        match span.range {
+            Some(range) => self.ranges_path(span.prefix).join(range.to_string()),
+            None => self.path("pools").join(file_name(span.prefix)),
+        }
+    }
+
+    fn ranges_path(&self, prefix: Prefix) -> PathBuf {
+        self.path("pools").join(format!("{}.ranges", file_name(prefix)))
     }
 
     fn taken_offsets(&self, prefix: Prefix) -> Result<HashSet<u64>> {
@@ -96,9 +160,8 @@ impl State {
     }
 }
 
-fn exhausted(prefix: Prefix) -> Error {
-    Error::new(ErrorKind::PoolExhausted, format!("no address of {prefix} is free"))
-        .hint("take attachments down, or use a larger network; netup ls shows who has which")
+fn file_name(prefix: Prefix) -> String {
+    prefix.to_string().replace('/', "_")
 }
 
 /// A pool file as a whole.
@@ -108,11 +171,11 @@ struct Entries {
 }
 
 impl Entries {
-    fn new(prefix: Prefix) -> Self {
-        Self { fresh: prefix.host_offsets().0, returned: Vec::new() }
+    fn new(span: &Span) -> Self {
+        Self { fresh: span.first, returned: Vec::new() }
     }
 
-    fn of(bytes: &[u8], prefix: Prefix) -> Self {
+    fn of(bytes: &[u8], span: &Span) -> Self {
         let (entries, _) = bytes.as_chunks::<8>();
         let mut entries = entries.iter().copied().map(u64::from_le_bytes);
         match (entries.next(), entries.next()) {
@@ -120,7 +183,7 @@ impl Entries {
                 let used = usize::try_from(used).unwrap_or(usize::MAX);
                 Self { fresh, returned: entries.skip(used).collect() }
             }
-            _ => Self::new(prefix),
+            _ => Self::new(span),
         }
     }
 
@@ -135,12 +198,15 @@ struct Pool<'a> {
     state: &'a State,
     path: PathBuf,
     file: File,
-    prefix: Prefix,
+    span: Span,
 }
 
 impl<'a> Pool<'a> {
-    fn open(state: &'a State, prefix: Prefix) -> Result<Self> {
-        let path = state.pool_path(prefix);
+    fn open(state: &'a State, span: Span) -> Result<Self> {
+        let path = state.pool_path(&span);
+        if span.range.is_some() {
+            make_folder(&state.ranges_path(span.prefix))?;
+        }
         let open = || {
             OpenOptions::new()
                 .read(true)
@@ -151,10 +217,10 @@ impl<'a> Pool<'a> {
                 .open(&path)
         };
         let file = open().map_err(|e| failed("open", &path, &e))?;
-        let pool = Self { state, path, file, prefix };
+        let pool = Self { state, path, file, span };
         // Empty, or cut short by a full disk: begin anew. The claims keep what is taken.
         match pool.length()? < HEAD {
-            true => pool.rewrite(&Entries::new(prefix)),
+            true => pool.rewrite(&Entries::new(&span)),
             false => Ok(pool),
         }
     }
@@ -162,7 +228,7 @@ impl<'a> Pool<'a> {
     /// The next candidate, which is then used up.
     fn next(&mut self) -> Result<Option<u64>> {
         let (fresh, used) = (self.entry(0)?, self.entry(1)?);
-        let (first, last) = self.prefix.host_offsets();
+        let Span { first, last, .. } = self.span;
         if (first..=last).contains(&fresh) {
             self.set(0, fresh.saturating_add(1))?;
             return Ok(Some(fresh));
@@ -178,20 +244,36 @@ impl<'a> Pool<'a> {
         Ok(Some(offset))
     }
 
-    fn push(&self, offset: u64) -> Result<()> {
-        self.set(self.length()?, offset)
+    /// One that is yet to come for the first time is not queued as well. Others may be in the queue
+    /// more than once, if they were given out by name or by another pool: each time the queue has
+    /// doubled it is cleared of that.
+    fn push(&mut self, offset: u64) -> Result<()> {
+        let Span { first, last, .. } = self.span;
+        let fresh = self.entry(0)?;
+        if (first..=last).contains(&fresh) && offset >= fresh {
+            return Ok(());
+        }
+        let length = self.length()?;
+        self.set(length, offset)?;
+        match length >= COMPACT && length.is_power_of_two() {
+            true => self.compact(),
+            false => Ok(()),
+        }
     }
 
     /// Puts every offset that is not taken into the queue again.
     fn refill(&mut self, taken: &HashSet<u64>) -> Result<()> {
-        let (first, last) = self.prefix.host_offsets();
+        let Span { first, last, .. } = self.span;
         let returned = (first..=last).filter(|offset| !taken.contains(offset)).collect();
         self.replace(&Entries { fresh: last.saturating_add(1), returned })
     }
 
     fn compact(&mut self) -> Result<()> {
         let bytes = fs::read(&self.path).map_err(|e| failed("read", &self.path, &e))?;
-        self.replace(&Entries::of(&bytes, self.prefix))
+        let mut entries = Entries::of(&bytes, &self.span);
+        let mut seen = HashSet::new();
+        entries.returned.retain(|offset| seen.insert(*offset));
+        self.replace(&entries)
     }
 
     fn replace(&mut self, entries: &Entries) -> Result<()> {
@@ -275,7 +357,7 @@ mod tests {
         let (state, _folder) = scratch();
         let prefix: Prefix = "fd00::/64".parse().unwrap();
         let first = state.lease(prefix, &id("a"), &[]).unwrap();
-        fs::write(state.pool_path(prefix), b"junk").unwrap();
+        fs::write(state.pool_path(&prefix.into()), b"junk").unwrap();
         let second = state.lease(prefix, &id("b"), &[]).unwrap();
         assert_ne!(first, second);
     }
@@ -288,7 +370,40 @@ mod tests {
             let address = state.lease(prefix, &id("a"), &[]).unwrap();
             state.release(address, &id("a")).unwrap();
         }
-        assert!(fs::metadata(state.pool_path(prefix)).unwrap().len() < 3 * COMPACT * ENTRY);
+        assert!(fs::metadata(state.pool_path(&prefix.into())).unwrap().len() < 3 * COMPACT * ENTRY);
+    }
+
+    #[test]
+    fn ranges_and_the_network_they_lie_in_share_no_address() {
+        let (state, _folder) = scratch();
+        let prefix: Prefix = "10.0.0.0/29".parse().unwrap();
+        let range =
+            LeaseRange::new(prefix, "10.0.0.2".parse().unwrap(), "10.0.0.4".parse().unwrap())
+                .unwrap();
+        assert_eq!(state.preview_lease(range, &[]).unwrap().to_string(), "10.0.0.2/29");
+        let low = state.lease(range, &id("a"), &[]).unwrap();
+        assert_eq!(low.to_string(), "10.0.0.2/29");
+        let all: Vec<String> = (0..5)
+            .map(|n| state.lease(prefix, &id(&format!("w{n}")), &[]).unwrap().ip().to_string())
+            .collect();
+        assert_eq!(all, ["10.0.0.1", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6"]);
+        let error = state.lease(range, &id("b"), &[]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PoolExhausted);
+        assert!(error.to_string().contains("10.0.0.2-10.0.0.4"), "{error}");
+        state.release(low, &id("a")).unwrap();
+        assert_eq!(state.lease(range, &id("b"), &[]).unwrap(), low);
+    }
+
+    #[test]
+    fn an_address_that_is_asked_for_by_name_again_and_again_does_not_grow_the_file() {
+        let (state, _folder) = scratch();
+        let prefix: Prefix = "10.0.0.0/24".parse().unwrap();
+        let first = state.lease(prefix, &id("a"), &[]).unwrap();
+        for _ in 0..3000 {
+            state.release(first, &id("a")).unwrap();
+            state.claim(first.ip(), &id("a")).unwrap();
+        }
+        assert!(fs::metadata(state.pool_path(&prefix.into())).unwrap().len() < 3 * COMPACT * ENTRY);
     }
 
     impl State {

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ident::{AttachmentId, ContainerId, IfName};
+use crate::ident::{AttachmentId, ContainerId, IfName, NetworkName};
 use crate::outcome::Attachment;
 use crate::plan::Step;
 use crate::request::Network;
-use crate::state::{State, absent_ok, failed, make_folder, names_in};
+use crate::state::{State, failed, make_folder, names_in};
 
 /// The layout of the file. A release that changes it reads the older ones too.
 const VERSION: u32 = 1;
@@ -33,6 +33,9 @@ pub struct Record {
     version: u32,
     /// How far it has come.
     pub phase: Phase,
+    /// The network that it belongs to, if it has a name.
+    #[serde(default)]
+    pub network_name: Option<NetworkName>,
     /// What was asked for, to tell whether a later request is the same.
     pub network: Network,
     /// What was made of it.
@@ -52,7 +55,22 @@ impl Record {
         steps: Vec<Step>,
         undo: Vec<Step>,
     ) -> Self {
-        Self { version: VERSION, phase: Phase::Intent, network, attachment, steps, undo }
+        Self {
+            version: VERSION,
+            phase: Phase::Intent,
+            network_name: None,
+            network,
+            attachment,
+            steps,
+            undo,
+        }
+    }
+
+    /// The same record of an attachment that belongs to a named network.
+    #[must_use]
+    pub fn of_network(mut self, name: Option<NetworkName>) -> Self {
+        self.network_name = name;
+        self
     }
 
     /// The identity.
@@ -113,7 +131,7 @@ impl State {
     /// Forgets an attachment.
     pub fn forget(&self, id: &AttachmentId) -> Result<()> {
         let path = self.record_path(id);
-        absent_ok(fs::remove_file(&path)).map_err(|e| failed("remove", &path, &e))?;
+        self.remove_whole(&path)?;
         // Fails while other interfaces of the container are attached, as it should.
         drop(fs::remove_dir(self.container_folder(&id.container)));
         Ok(())

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use netup::ident::{ContainerId, IfName};
 use netup::{Network, Selector, TargetName};
 
+use crate::install::Order;
+
 /// What a caller asks for, with every value parsed.
 pub enum Invocation {
     /// Connect a container.
@@ -28,6 +30,10 @@ pub enum Invocation {
     RemoveRuleset,
     /// Look at the host.
     Doctor,
+    /// Put the binary under the names of CNI plugins.
+    Install(Order),
+    /// Take it away from there.
+    Uninstall(Order),
     /// Show text that needs no kernel: help, version, a completion script, a manual page.
     Page(Page),
     /// Write every manual page into this folder.

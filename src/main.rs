@@ -1,7 +1,9 @@
-//! The binary: decodes at the door by which it was called (the command line is the only one yet),
-//! runs what was asked for, replies.
+//! The binary: decodes at the door by which it was called (the command line, or a container runtime
+//! that starts a plugin), runs what was asked for, replies.
 #![forbid(unsafe_code)]
 
+mod cni;
+mod install;
 mod invoke;
 mod reply;
 
@@ -19,6 +21,13 @@ use reply::Reply;
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
+    match cni::door::plugin(&words) {
+        Some(plugin) => cni::serve::serve(plugin),
+        None => command_line(words),
+    }
+}
+
+fn command_line(words: Vec<OsString>) -> ExitCode {
     let reply = Reply::new(cli::manner(&words));
     match cli::decode(words).and_then(|invocation| run(invocation, &reply)) {
         Ok(code) => code,
@@ -43,6 +52,8 @@ fn run(invocation: Invocation, reply: &Reply) -> Result<ExitCode> {
             reply.ruleset_removed()?;
         }
         Invocation::Doctor => return doctor(reply),
+        Invocation::Install(order) => reply.installed(&held(|| install::install(&order))?)?,
+        Invocation::Uninstall(order) => reply.installed(&held(|| install::uninstall(&order))?)?,
         Invocation::Page(page) => reply.page(&page)?,
         Invocation::WriteManual(dir) => cli::write_manual(&dir)?,
     }
@@ -123,9 +134,14 @@ fn verdict(good: bool) -> ExitCode {
 /// A signal that came meanwhile takes effect afterwards. A child (`nft`) inherits the mask, as it
 /// should: the terminal sends Ctrl-C to it as well.
 fn whole<T>(change: impl Future<Output = Result<T>>) -> Result<T> {
+    held(|| wait(change))
+}
+
+/// As [`whole`], of work that makes several changes.
+fn held<T>(work: impl FnOnce() -> T) -> T {
     let stopping = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
     let before = stopping.thread_swap_mask(SigmaskHow::SIG_BLOCK);
-    let done = wait(change);
+    let done = work();
     if let Ok(before) = before {
         let _ = before.thread_set_mask();
     }

@@ -16,6 +16,7 @@ use netup::{
     Checked, Collected, Detached, Error, Finding, Outcome, Progress, Reloaded, Result, Status,
 };
 
+use crate::install::Installation;
 use crate::invoke::{Form, Manner, Page};
 use paint::{Ink, Paint};
 
@@ -75,6 +76,10 @@ impl Reply {
 
     pub fn findings(&self, findings: &[Finding]) -> Result<()> {
         self.answer(|| table::findings(findings, self.out), || json::document(findings))
+    }
+
+    pub fn installed(&self, installation: &Installation) -> Result<()> {
+        self.answer(|| table::installation(installation, self.out), || json::document(installation))
     }
 
     /// Help and the like: the same in every form.

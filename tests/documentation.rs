@@ -125,6 +125,9 @@ fn the_documented_keys_are_the_printed_ones() {
     let bridged = lab.container("bridged").unwrap();
     let (pid, other) = (container.pid().to_string(), bridged.pid().to_string());
     let up = ["up", &pid, "10.0.0.2/24", "--id", "web", "--nat", "-p", "8080:80"];
+    // What is null without them has keys of its own with them.
+    let limits = ["--bandwidth-in", "8mbit", "--bandwidth-out", "4mbit"];
+    let up = [&up[..], &limits[..]].concat();
     let plan = document(&host, &[&up[..], &["--dry-run"]].concat());
     assert!(plan.as_array().is_some_and(|lines| lines.iter().all(Value::is_string)), "{plan}");
     agree("netup up --dry-run", &plan);
@@ -134,6 +137,10 @@ fn the_documented_keys_are_the_printed_ones() {
     document(&host, &["up", &other, "10.0.0.3/24", "--id", "db", "--bridge", "br0"]);
     agree("netup ls", &document(&host, &["ls"]));
     agree("netup reload", &document(&host, &["reload"]));
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().to_str().unwrap();
+    agree("netup install-cni", &document(&host, &["install-cni", "--dir", dir]));
+    agree("netup install-cni", &document(&host, &["install-cni", "--dir", dir, "--uninstall"]));
     agree("netup check", &document(&host, &["check"]));
     agree("netup doctor", &doctor(&host));
     agree("Errors", &refusal(&host, &["down", "nobody"], 3));

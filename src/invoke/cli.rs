@@ -12,8 +12,9 @@ use std::str::FromStr;
 
 use clap::{Command, CommandFactory, FromArgMatches};
 use netup::request::AddressRequest;
-use netup::{Error, Network, Result, Selector, TargetName, Topology};
+use netup::{Bandwidth, Bridging, Error, Network, Result, Selector, TargetName, Topology};
 
+use crate::install::Order;
 use crate::invoke::{Invocation, Page, Up, Volume};
 use grammar::{Cli, Verb};
 use words::Arranged;
@@ -67,12 +68,21 @@ fn invocation(verb: Verb, arranged: &Arranged) -> Result<Invocation> {
         Verb::Reload(reload) if reload.remove => Invocation::RemoveRuleset,
         Verb::Reload(_) => Invocation::Reload,
         Verb::Doctor => Invocation::Doctor,
+        Verb::InstallCni(install) => installation(install),
         Verb::Completions(completions) => Invocation::Page(pages::completions(completions.shell)?),
         Verb::Man(man) => match man.dir {
             Some(dir) => Invocation::WriteManual(dir),
             None => Invocation::Page(pages::manual()?),
         },
     })
+}
+
+fn installation(install: grammar::InstallCni) -> Invocation {
+    let order = Order { dir: install.dir, names: install.names, replace: install.replace };
+    match install.uninstall {
+        true => Invocation::Uninstall(order),
+        false => Invocation::Install(order),
+    }
 }
 
 fn connect(up: grammar::Up) -> Result<Up> {
@@ -101,7 +111,11 @@ fn network(up: grammar::Up) -> Network {
         mac: up.mac,
         mtu: up.mtu,
         sysctls: up.sysctls,
-        ..Network::new()
+        bandwidth: Bandwidth { ingress: up.bandwidth_in, egress: up.bandwidth_out },
+        isolation: up.isolation.unwrap_or_default(),
+        bridging: Bridging::default(),
+        layer2_only: false,
+        routes_beside: false,
     }
 }
 

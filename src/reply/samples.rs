@@ -8,6 +8,16 @@ use netup::{
     Isolation, Outcome, Reloaded, State, Status, Topology,
 };
 
+use crate::install::{Fate, Installation, Plugin};
+
+pub fn installation() -> Installation {
+    let plugins = [("netup", Fate::Installed), ("bridge", Fate::Replaced)];
+    Installation {
+        dir: "/opt/cni/bin".into(),
+        plugins: plugins.map(|(name, result)| Plugin { name, result }).into(),
+    }
+}
+
 pub fn id(container: &str) -> AttachmentId {
     AttachmentId { container: container.parse().unwrap(), ifname: "eth0".parse().unwrap() }
 }
@@ -54,6 +64,8 @@ pub fn plain() -> Attachment {
         nat: false,
         publish: vec![],
         sysctls: vec![],
+        bandwidth: Bandwidth::default(),
+        isolation: Isolation::Open,
         ..attachment()
     }
 }

@@ -12,6 +12,7 @@ use netup::{
 };
 
 use super::paint::{Ink, Paint};
+use crate::install::{Fate, Installation, Plugin};
 
 /// What `up` did, and what now exists.
 pub fn outcome(outcome: &Outcome, paint: Paint) -> String {
@@ -112,6 +113,25 @@ pub fn reloaded(reloaded: &Reloaded) -> String {
 pub fn findings(findings: &[Finding], paint: Paint) -> String {
     let width = findings.iter().map(|f| f.subject.chars().count()).max().unwrap_or(0);
     findings.iter().map(|finding| diagnosis(finding, width, paint)).collect()
+}
+
+/// One line per plugin.
+pub fn installation(installation: &Installation, paint: Paint) -> String {
+    let one = |plugin: &Plugin| {
+        let (ink, word) = match plugin.result {
+            Fate::Installed => (Ink::Green, "installed"),
+            Fate::Updated => (Ink::Green, "updated"),
+            Fate::Unchanged => (Ink::Dim, "unchanged"),
+            Fate::Replaced => (Ink::Yellow, "replaced another"),
+            Fate::Removed => (Ink::Green, "removed"),
+            Fate::Restored => (Ink::Yellow, "removed, and the other is back"),
+            Fate::Absent => (Ink::Dim, "is not there"),
+            Fate::Foreign => (Ink::Dim, "is another's, and stays"),
+        };
+        let path = installation.dir.join(plugin.name);
+        format!("{} {}\n", one_line(&path.to_string_lossy()), paint.ink(ink, word))
+    };
+    installation.plugins.iter().map(one).collect()
 }
 
 fn diagnosis(finding: &Finding, width: usize, paint: Paint) -> String {

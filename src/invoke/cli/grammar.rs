@@ -1,5 +1,6 @@
 //! The words of the command line, as clap knows them. The comments are the help texts.
 
+use std::iter;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -8,10 +9,11 @@ use clap::{Arg, Args, Command, Parser, Subcommand};
 use netup::addr::{HostAddr, Prefix};
 use netup::ident::{ContainerId, IfName, Mac};
 use netup::request::{RouteRequest, Sysctl};
-use netup::{Error, Publish, Result, TargetName};
+use netup::{Error, Isolation, Publish, Rate, Result, TargetName};
 
 use super::help;
 use super::selector_name;
+use crate::cni::registry::{OWN_NAME, STANDARD_NAMES};
 
 /// Connects any container to the network in about a millisecond, and leaves nothing behind
 #[derive(Parser)]
@@ -56,6 +58,8 @@ pub enum Verb {
     /// Look for what keeps containers from the network, and name the remedy
     #[command(arg = json(), after_long_help = help::DOCTOR)]
     Doctor,
+    /// Put this program under the names of CNI plugins, where container runtimes look for them
+    InstallCni(InstallCni),
     /// Print a completion script
     #[command(after_long_help = help::COMPLETIONS)]
     Completions(Completions),
@@ -118,6 +122,18 @@ pub struct Up {
     #[arg(long, value_name = "BYTES", value_parser = mtu, help_heading = LINK)]
     pub mtu: Option<u32>,
 
+    /// Limit what the container receives, such as 10mbit or 1gbit:2mbit
+    #[arg(long, value_name = "RATE[:BURST]", help_heading = LIMITS)]
+    pub bandwidth_in: Option<Rate>,
+
+    /// Limit what the container sends
+    #[arg(long, value_name = "RATE[:BURST]", help_heading = LIMITS)]
+    pub bandwidth_out: Option<Rate>,
+
+    /// Who else here may open connections to it: open, same-bridge or isolated [default: open]
+    #[arg(long, value_name = "POLICY", hide_possible_values = true, help_heading = LIMITS)]
+    pub isolation: Option<Isolation>,
+
     /// Set a kernel parameter in the container, such as net.ipv4.tcp_syncookies=1 (repeatable)
     #[arg(long = "sysctl", value_name = "KEY=VALUE", help_heading = LINK)]
     pub sysctls: Vec<Sysctl>,
@@ -150,6 +166,7 @@ pub struct Up {
 const ADDRESSING: &str = "Addresses and routes";
 const OUTSIDE: &str = "Reaching the outside";
 const LINK: &str = "Link";
+const LIMITS: &str = "Limits";
 
 #[derive(Args)]
 #[command(arg = json(), after_long_help = help::DOWN)]
@@ -201,6 +218,30 @@ pub struct Reload {
     /// Take the rules away instead; refused while anything is connected
     #[arg(long)]
     pub remove: bool,
+}
+
+#[derive(Args)]
+#[command(arg = json(), after_long_help = help::INSTALL_CNI)]
+pub struct InstallCni {
+    /// The folder where runtimes look
+    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
+    pub dir: PathBuf,
+
+    /// Only these plugins, separated by commas [default: all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = plugins())]
+    pub names: Vec<String>,
+
+    /// Move files of others that are in the way into DIR/.netup-replaced
+    #[arg(long)]
+    pub replace: bool,
+
+    /// Take them away again, and put back what was moved
+    #[arg(long, conflicts_with = "replace")]
+    pub uninstall: bool,
+}
+
+fn plugins() -> PossibleValuesParser {
+    PossibleValuesParser::new(iter::once(OWN_NAME).chain(STANDARD_NAMES))
 }
 
 #[derive(Args)]

@@ -27,8 +27,12 @@ Examples:
   netup 4711 10.0.0.2/24 --nat -p 8080:80 -p 127.0.0.1:53:53/udp
   netup 4711 --subnet 10.0.0.0/24 --id web   a free address, remembered as \"web\"
   netup 4711 10.0.0.2/24 --bridge br0        on a bridge, with others in one segment
+  netup 4711 10.0.0.2/24 --bandwidth-in 10mbit --isolation isolated
   netup /run/netns/blue 10.0.0.2/24 --no-default-route --route 10.9.0.0/16,via=10.0.0.9
   netup 4711 10.0.0.2/24 --dry-run           only print the commands
+
+A route takes mtu=N, advmss=N, table=N and scope=N, too. Rates are in bits, with kbit, mbit or gbit;
+what may pass at once follows a colon (10mbit:1mbit).
 
 Asking again for what holds already is success (\"unchanged\"). Asking for something else under the
 same interface name is a conflict (exit status 5) unless --replace is given.";
@@ -57,3 +61,13 @@ Examples:
   netup completions bash > /usr/share/bash-completion/completions/netup
   netup completions zsh > /usr/local/share/zsh/site-functions/_netup
   netup completions fish > ~/.config/fish/completions/netup.fish";
+
+pub const INSTALL_CNI: &str = "\
+Examples:
+  netup install-cni                          netup and all nine standard plugins
+  netup install-cni --names bridge,portmap   netup and these two
+  netup install-cni --replace                … also where others have put theirs
+  netup install-cni --uninstall              as it was before
+
+DIR/netup is a copy of this program, the plugins are hard links to it. Each is put into its place at
+once, so that no runtime ever finds half a plugin or none. Containers that are connected stay so.";

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind as ClapKind;
 
 use super::*;
+use netup::Isolation;
 
 fn decoded(line: &str) -> Result<Invocation> {
     decode(line.split_whitespace().map(OsString::from).collect())
@@ -39,6 +40,7 @@ fn every_option_of_up() {
         --gateway 10.0.0.9 --gateway fd00::9 --no-default-route --route 10.9.0.0/16,metric=5 \
         --bridge br0 --ifname eth1 --host-ifname h0 --mac 02:00:00:00:00:07 --mtu 1400 -p 80:80 \
         --publish 53:53/udp --sysctl net.ipv4.tcp_syncookies=1 --id web --replace --dry-run -v \
+        --bandwidth-in 8mbit:1mbit --bandwidth-out 500kbit --isolation same-bridge \
         --allow-own-netns --json --color never");
     let network = Network {
         topology: Topology::Bridge("br0".parse().unwrap()),
@@ -49,6 +51,11 @@ fn every_option_of_up() {
         mac: Some("02:00:00:00:00:07".parse().unwrap()),
         mtu: Some(1400),
         sysctls: vec!["net.ipv4.tcp_syncookies=1".parse().unwrap()],
+        bandwidth: Bandwidth {
+            ingress: "8mbit:1mbit".parse().ok(),
+            egress: "500kbit".parse().ok(),
+        },
+        isolation: Isolation::SameBridge,
         ..Network::new()
             .address("10.0.0.2/24".parse().unwrap())
             .address("fd00::2/64".parse().unwrap())
@@ -89,6 +96,19 @@ fn the_other_commands() {
     assert!(matches!(decoded("netup reload"), Ok(I::Reload)));
     assert!(matches!(decoded("netup reload --remove"), Ok(I::RemoveRuleset)));
     assert!(matches!(decoded("netup doctor"), Ok(I::Doctor)));
+    let order = |dir: &str, names: &[&str], replace| Order {
+        dir: dir.into(),
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        replace,
+    };
+    assert!(matches!(decoded("netup install-cni"), Ok(I::Install(o))
+        if o == order("/opt/cni/bin", &[], false)));
+    assert!(matches!(
+        decoded("netup --dir ls install-cni --names netup,host-local --names ptp --replace"),
+        Ok(I::Install(o)) if o == order("ls", &["netup", "host-local", "ptp"], true)
+    ));
+    assert!(matches!(decoded("netup install-cni --uninstall --dir=/x"), Ok(I::Uninstall(o))
+        if o == order("/x", &[], false)));
     assert!(matches!(decoded("netup man /tmp/x"), Ok(I::WriteManual(_))));
 }
 
@@ -173,6 +193,14 @@ fn wrong_lines_get_one_line() {
             "interface name \"sixteen-bytes-xy\" is too long; use letters, digits, '-', '_' and '.', at most 15 in all",
         ),
         ("netup down", "TARGET|ID is missing; see netup down --help"),
+        (
+            "netup install-cni --names bridge,macvlan",
+            "--names cannot be \"macvlan\"; use one of netup, bridge, ptp, host-local, static, loopback, portmap, firewall, bandwidth, tuning",
+        ),
+        (
+            "netup install-cni --replace --uninstall",
+            "--replace and --uninstall contradict each other; see netup install-cni --help",
+        ),
         ("netup ls web", "\"web\" is one word too many; see netup ls --help"),
         ("netup help nonsense", "there is no command \"nonsense\"; see netup --help"),
         ("netup ls --color red", "--color cannot be \"red\"; use one of auto, always, never"),

@@ -24,8 +24,11 @@ impl Arranged {
     }
 }
 
+/// Options with a value that `up` lacks.
+const OF_OTHERS: [&str; 2] = ["dir", "names"];
+
 /// Brings the command to the front. `up` is the definition of the command of that name: its options
-/// include those of all others that take a value.
+/// and [`OF_OTHERS`] include those of all others that take a value.
 pub fn arrange(up: &Command, mut words: Vec<OsString>) -> Arranged {
     let at = first_plain(up, &words);
     if let Some(at) = at.filter(|at| is_verb(&words[*at])) {
@@ -66,7 +69,9 @@ fn awaits_value(up: &Command, option: &OsStr) -> bool {
         return false;
     };
     match option.strip_prefix("--") {
-        Some(long) => valued(up).any(|arg| arg.get_long() == Some(long)),
+        Some(long) => {
+            OF_OTHERS.contains(&long) || valued(up).any(|arg| arg.get_long() == Some(long))
+        }
         None => cluster_awaits_value(up, &option[1..]),
     }
 }
@@ -120,6 +125,7 @@ mod tests {
             ("netup up ls 10.0.0.2/24", "netup up ls 10.0.0.2/24"),
             ("netup --json ls", "netup ls --json"),
             ("netup --color never -q down web", "netup down --color never -q web"),
+            ("netup --dir up install-cni", "netup install-cni --dir up"),
             ("netup help up", "netup help up"),
         ];
         for (line, expected) in table {
@@ -140,7 +146,7 @@ mod tests {
     #[test]
     fn the_options_of_up_include_those_of_every_command() {
         let up = up();
-        let known: Vec<&str> = valued(&up).filter_map(Arg::get_long).collect();
+        let known: Vec<&str> = valued(&up).filter_map(Arg::get_long).chain(OF_OTHERS).collect();
         for arg in Cli::command().get_subcommands().flat_map(Command::get_arguments) {
             let long = arg.get_long().filter(|_| arg.get_action().takes_values());
             assert!(long.is_none_or(|long| known.contains(&long)), "{long:?}");

@@ -22,6 +22,7 @@ fn documents() -> Vec<(&'static str, String)> {
         ("netup reload", document(&samples::reloaded())),
         ("netup reload --remove", ruleset_removed()),
         ("netup doctor", document(&samples::findings())),
+        ("netup install-cni", document(&samples::installation())),
         ("Errors", error(&samples::error())),
     ]
 }
@@ -89,6 +90,7 @@ fn every_kind_of_error_is_documented() {
         (PortInUse, "port_in_use"),
         (NotABridge, "not_a_bridge"),
         (BridgeUnsuitable, "bridge_unsuitable"),
+        (PluginExists, "plugin_exists"),
         (PoolExhausted, "pool_exhausted"),
         (MissingTool, "missing_tool"),
         (MissingFeature, "missing_feature"),

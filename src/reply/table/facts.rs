@@ -1,6 +1,6 @@
 //! The facts about one attachment, a label and its values each.
 
-use netup::{Attachment, Topology};
+use netup::{Attachment, Bandwidth, Isolation, Topology};
 
 use super::one_line;
 use crate::reply::paint::{Ink, Paint};
@@ -19,6 +19,8 @@ pub fn brief(attachment: &Attachment) -> Vec<Fact> {
         ("nat", vec![nat(attachment).to_owned()]),
         ("published", texts(&attachment.publish)),
         ("mtu", attachment.mtu.iter().map(ToString::to_string).collect()),
+        ("bandwidth", bandwidth(&attachment.bandwidth)),
+        ("isolation", isolation(attachment.isolation)),
         ("sysctls", texts(&attachment.sysctls)),
     ]
 }
@@ -49,6 +51,16 @@ fn gateways(attachment: &Attachment) -> Fact {
 
 fn nat(attachment: &Attachment) -> &'static str {
     if attachment.nat { "on" } else { "off" }
+}
+
+fn bandwidth(bandwidth: &Bandwidth) -> Vec<String> {
+    let limits = [("in", bandwidth.ingress), ("out", bandwidth.egress)];
+    limits.into_iter().filter_map(|(way, rate)| Some(format!("{way} {}", rate?))).collect()
+}
+
+fn isolation(isolation: Isolation) -> Vec<String> {
+    let said = (isolation != Isolation::Open).then(|| isolation.to_string());
+    said.into_iter().collect()
 }
 
 fn texts<T: ToString>(values: &[T]) -> Vec<String> {

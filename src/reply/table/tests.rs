@@ -4,6 +4,14 @@ use crate::reply::samples;
 const OFF: Paint = Paint::never();
 
 #[test]
+fn each_plugin_gets_a_line() {
+    assert_eq!(
+        installation(&samples::installation(), OFF),
+        "/opt/cni/bin/netup installed\n/opt/cni/bin/bridge replaced another\n"
+    );
+}
+
+#[test]
 fn up_says_what_now_exists() {
     assert_eq!(
         outcome(&samples::outcome(), OFF),
@@ -20,6 +28,9 @@ web@eth0 created (0.9 ms)
   published  8080:80/tcp
              127.0.0.1:53:53/udp
   mtu        1500
+  bandwidth  in 8mbit:1mbit
+             out 4mbit:1mbit
+  isolation  isolated
   sysctls    net.ipv4.tcp_syncookies=1
 "
     );

@@ -121,12 +121,31 @@ fn remedy() -> String {
 fn seclude_mounts() -> io::Result<()> {
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .blame("make all mounts private")?;
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), flags, Some("mode=755"))
-        .blame("mount a tmpfs on /run")?;
+    empty_run()?;
+    seclude_var_lib();
+    // Another one, in which the layers of /var/lib are not seen.
+    empty_run()?;
     fs::create_dir("/run/netns").blame("create /run/netns")?;
     show_own_netns_in_sysfs();
     Ok(())
+}
+
+fn empty_run() -> io::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), flags, Some("mode=755"))
+        .blame("mount a tmpfs on /run")
+}
+
+/// What is written below /var/lib, as CNI's leases are, stays in here. Where the kernel refuses an
+/// overlay, for example on top of others, only tests that name no folder of their own write there.
+fn seclude_var_lib() {
+    let (upper, work) = ("/run/var-lib/upper", "/run/var-lib/work");
+    if [upper, work].iter().any(|folder| fs::create_dir_all(folder).is_err()) {
+        return;
+    }
+    let layers = format!("lowerdir=/var/lib,upperdir={upper},workdir={work}");
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("overlay"), "/var/lib", Some("overlay"), flags, Some(layers.as_str())).ok();
 }
 
 /// A sysfs mount shows the netns that mounted it. Inside another container the kernel may refuse a new

@@ -35,6 +35,7 @@ pub mod node;
 pub mod probe;
 pub mod program;
 pub mod tools;
+pub mod vm;
 
 mod blame;
 mod kernel;

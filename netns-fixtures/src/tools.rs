@@ -12,7 +12,7 @@ use std::{
 const SYSTEM_FOLDERS: [&str; 4] = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"];
 
 /// The Debian package of each tool whose package has another name.
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 15] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("bridge", "iproute2"),
@@ -25,6 +25,9 @@ const PACKAGES: [(&str, &str); 12] = [
     ("unshare", "util-linux"),
     ("busybox", "busybox-static"),
     ("ctr", "containerd"),
+    ("dpkg-deb", "dpkg"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("strip", "binutils"),
 ];
 
 /// Where a tool is. When it is missing the error names the command that installs it.

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use crate::addr::Family;
 use crate::error::{Error, Result};
@@ -17,7 +18,7 @@ use crate::kernel::link::{self, Link};
 use crate::kernel::nfnetlink::Nfnetlink;
 use crate::kernel::reclaim::Deletion;
 use crate::kernel::rtnl::Rtnl;
-use crate::kernel::{address, netns, nftables, qdisc, route, sysctl};
+use crate::kernel::{address, netns, nftables, qdisc, route, sysctl, vlan};
 use crate::nft;
 use crate::observe;
 use crate::plan::{self, FlowKey, Label, Side, Step, TakenPort, Veth};
@@ -28,6 +29,8 @@ use crate::{firewalld, iptables};
 
 /// How often a port that is taken and free again is tried for.
 const ATTEMPTS: usize = 100;
+/// How long to look again and again for a port to be gone, without waiting in the kernel.
+const GLANCE: Duration = Duration::from_millis(4);
 
 /// The container's side, while it can be reached.
 pub struct Container<'a> {
@@ -91,6 +94,10 @@ impl<'a> Executor<'a> {
                 link::add_bridge(&self.host.rtnl, name, *mac, *mtu, &shown)
             }
             Step::AddVeth(veth) => self.add_veth(veth, &shown),
+            Step::AddPair(pair) => {
+                let master = self.link(Side::Host, &pair.bridge)?;
+                link::add_pair(&self.host.rtnl, pair, master, &shown)
+            }
             Step::AddIfb { name, mac, mtu } => {
                 link::add_ifb(&self.host.rtnl, name, *mac, *mtu, &shown)
             }
@@ -117,6 +124,19 @@ impl<'a> Executor<'a> {
                 let index = self.link(Side::Host, name)?;
                 let on = matches!(step, Step::Isolate { .. });
                 link::set_isolated(&self.host.rtnl, index, on, &shown)
+            }
+            Step::FilterVlans { name } => self.filter_vlans(name, &shown),
+            Step::UnfilterVlans { name } => {
+                let index = self.link(Side::Host, name)?;
+                match vlan::set_filtering(&self.host.rtnl, index, false, &shown) {
+                    // Then it cannot have been switched on either.
+                    Err(e) if e.errno() == Some(libc::EOPNOTSUPP) => Ok(()),
+                    done => done,
+                }
+            }
+            Step::SetVlans(vlans) => {
+                let index = self.link(Side::Host, &vlans.name)?;
+                vlan::set(&self.host.rtnl, index, vlans, &shown)
             }
             Step::Shape { name, rate } => {
                 let index = self.link(Side::Host, name)?;
@@ -232,6 +252,22 @@ impl<'a> Executor<'a> {
         Ok(())
     }
 
+    /// A kernel that knows no VLANs says so, or says nothing and does not do it.
+    fn filter_vlans(&mut self, name: &IfName, shown: &Shown<'_>) -> Result<()> {
+        let index = self.link(Side::Host, name)?;
+        match vlan::set_filtering(&self.host.rtnl, index, true, shown) {
+            Err(e) if e.errno() == Some(libc::EOPNOTSUPP) => {
+                return Err(plan::vlans_unsupported(name));
+            }
+            done => done?,
+        }
+        let bridge = link::by_index(&self.host.rtnl, index)?;
+        match bridge.is_some_and(|bridge| bridge.vlan_filtering == Some(true)) {
+            true => Ok(()),
+            false => Err(plan::vlans_unsupported(name)),
+        }
+    }
+
     /// A port may have been taken since the observation; the error names who was faster. If nobody
     /// has it any more by then, it is tried again.
     fn add_elements(&self, elements: &[Element], shown: &Shown<'_>) -> Result<()> {
@@ -281,15 +317,28 @@ impl<'a> Executor<'a> {
         let linger = [self.host.nft()?.as_fd(), reclaim.as_fd()];
         let deletion = Deletion::begin(link.index, &linger, shown.to_string())?;
         self.host.nft_lingers();
-        // The kernel answers while it holds the same lock that the deletion holds until all
-        // that can be seen is gone, so this hardly ever asks twice.
-        while link::by_index(&self.host.rtnl, link.index)?.is_some() {
+        let begun = Instant::now();
+        while self.is_there(&link, label, begun)? {
             if let Some(refusal) = deletion.refusal() {
                 return Err(refusal);
             }
             std::thread::yield_now();
         }
         Ok(())
+    }
+
+    /// Whether anything of a link that is being deleted can still be seen. The kernel answers while it
+    /// holds the same lock that the deletion holds until all of that is gone, so this hardly ever asks
+    /// twice.
+    ///
+    /// What goes with a bridge's port goes before its name does: it has neither addresses nor routes.
+    /// The rest of the time that the lock is held grows with the number of ports, so a look at the
+    /// name comes first; but not for long, for where many links go at once it is better to sleep.
+    fn is_there(&self, link: &Link, label: &Label, begun: Instant) -> Result<bool> {
+        match link.master {
+            Some(_) if begun.elapsed() < GLANCE => Ok(link::is_listed(&label.name, link.index)),
+            _ => Ok(link::by_index(&self.host.rtnl, link.index)?.is_some()),
+        }
     }
 
     fn delete_bridge(&mut self, label: &Label, shown: &Shown<'_>) -> Result<()> {
@@ -343,7 +392,7 @@ fn write_sysctl(wanted: &Sysctl) -> Result<()> {
 
 /// The label proves that a link of the expected name is the one that netup made: the alias once it
 /// is set up, the derived hardware address before that.
-fn is_labelled(link: &Link, label: &Label) -> bool {
+pub(crate) fn is_labelled(link: &Link, label: &Label) -> bool {
     link.alias.as_deref() == Some(&label.alias) || link.mac == label.mac.octets()
 }
 

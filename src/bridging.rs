@@ -1,5 +1,7 @@
 //! What a bridge and the container's port on it are told beyond their being there.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -43,6 +45,15 @@ pub struct VlanRange {
     pub last: u16,
 }
 
+impl fmt::Display for VlanRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.first == self.last {
+            true => write!(f, "{}", self.first),
+            false => write!(f, "{}-{}", self.first, self.last),
+        }
+    }
+}
+
 impl Default for Bridging {
     fn default() -> Self {
         Self {
@@ -63,6 +74,18 @@ impl Default for Bridging {
 }
 
 impl Bridging {
+    /// Whether the port is put into VLANs, for which the bridge must filter by them.
+    #[must_use]
+    pub fn has_vlans(&self) -> bool {
+        self.vlan.is_some() || !self.trunk.is_empty()
+    }
+
+    /// Whether the static rules for bridged frames are needed.
+    #[must_use]
+    pub fn needs_frame_rules(&self) -> bool {
+        self.guard_mac || self.vlan.is_some()
+    }
+
     /// Checks the VLANs and what excludes each other.
     ///
     /// # Errors
@@ -77,10 +100,7 @@ impl Bridging {
             return Err(Error::invalid(format!("VLAN {id} is not between 1 and 4094")));
         }
         match self.trunk.iter().find(|range| range.last < range.first) {
-            Some(range) => Err(Error::invalid(format!(
-                "VLAN range {}-{} is reversed",
-                range.first, range.last
-            ))),
+            Some(range) => Err(Error::invalid(format!("VLAN range {range} is reversed"))),
             None => Ok(()),
         }
     }

@@ -3,11 +3,15 @@
 //! A record holds the steps that made the attachment, so checking is asking of each whether it
 //! still holds, and mending is doing those again that do not.
 
+use std::collections::BTreeSet;
+
 use crate::addr::Family;
 use crate::apply::{Container, Executor};
 use crate::attach::reattach;
 use crate::detach::{Selector, select};
 use crate::error::{Error, ErrorKind, Result};
+use crate::extend;
+use crate::extension::{ExtensionId, PartKind};
 use crate::host::Host;
 use crate::ident::{AttachmentId, NetworkName};
 use crate::outcome::{Attachment, Checked, State as Standing};
@@ -30,17 +34,56 @@ const RULES: [(Step, Rules); 2] =
 pub async fn check(selector: Option<&Selector>, repair: bool) -> Result<Vec<Checked>> {
     let host = if repair { Host::enter()? } else { Host::open()? };
     let ids = match selector {
-        Some(selector) => select(&host, selector)?,
-        None => host.state.attachment_ids()?,
+        Some(selector) => selected(&host, selector)?,
+        None => all(&host)?,
     };
     let mut found = Vec::new();
     for id in ids {
         let _lock = host.state.lock_attachment(&id)?;
-        if let Some(record) = host.state.record(&id)? {
-            found.push(check_one(&host, &record, repair)?);
-        }
+        found.extend(check_whole(&host, &id, repair)?);
     }
     Ok(found)
+}
+
+/// The attachments that a selector means, else the interfaces that others made of a container with
+/// this id, to which something was added.
+fn selected(host: &Host, selector: &Selector) -> Result<BTreeSet<AttachmentId>> {
+    let absent = match select(host, selector) {
+        Err(e) if e.kind() == ErrorKind::AttachmentNotFound => e,
+        found => return Ok(found?.into_iter().collect()),
+    };
+    let meant = |id: &AttachmentId| {
+        id.container.as_str() == selector.name
+            && selector.ifname.as_ref().is_none_or(|name| *name == id.ifname)
+    };
+    let extended = host.state.extension_ids()?.into_iter().map(|id| id.attachment);
+    let found: BTreeSet<_> = extended.filter(meant).collect();
+    if found.is_empty() { Err(absent) } else { Ok(found) }
+}
+
+/// Every interface of which anything is remembered.
+fn all(host: &Host) -> Result<BTreeSet<AttachmentId>> {
+    let mut ids: BTreeSet<AttachmentId> = host.state.attachment_ids()?.into_iter().collect();
+    ids.extend(host.state.extension_ids()?.into_iter().map(|id| id.attachment));
+    Ok(ids)
+}
+
+/// An attachment, if there is one, then what was added to the interface, which hangs on its links;
+/// `None` if there is nothing at all.
+fn check_whole(host: &Host, id: &AttachmentId, repair: bool) -> Result<Option<Checked>> {
+    let record = host.state.record(id)?;
+    let mut checked = match &record {
+        Some(record) if host.standing(record)? != Standing::Up => return Ok(Some(gone(record))),
+        Some(record) => check_one(host, record, repair)?,
+        None => Checked { id: id.clone(), drift: Vec::new(), repaired: false },
+    };
+    let extensions = host.state.extensions_of(id)?;
+    for extension in &extensions {
+        let (drift, repaired) = extend::check(host, extension, repair)?;
+        checked.drift.extend(drift);
+        checked.repaired |= repaired;
+    }
+    Ok((record.is_some() || !extensions.is_empty()).then_some(checked))
 }
 
 /// Checks the attachment of this identity that belongs to a named network; `None` if there is none.
@@ -61,7 +104,7 @@ pub async fn check_member(
     if host.standing(&record)? != Standing::Up {
         return Ok(Some(gone(&record)));
     }
-    let steps = required(&host, &record)?;
+    let steps = not_overridden(&host, id, required(&host, &record)?)?;
     let executor = Executor::new(&host, Some(Container::open(target)?), target.name());
     let drift = executor.drift(&steps)?;
     let drift = drift.into_iter().flat_map(|step| described(step, &record.attachment)).collect();
@@ -86,11 +129,8 @@ fn gone(record: &Record) -> Checked {
 
 fn check_one(host: &Host, record: &Record, repair: bool) -> Result<Checked> {
     let id = record.id().clone();
-    if host.standing(record)? != Standing::Up {
-        return Ok(gone(record));
-    }
     let target = open_target(record)?;
-    let steps = required(host, record)?;
+    let steps = not_overridden(host, &id, required(host, record)?)?;
     let mut executor =
         Executor::new(host, Some(Container::open(&target)?), &record.attachment.target);
     let mut drift: Vec<Step> = executor.drift(&steps)?.into_iter().cloned().collect();
@@ -149,6 +189,26 @@ fn required(host: &Host, record: &Record) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
+/// Without the container's kernel parameters that a later plugin of the chain has set otherwise.
+fn not_overridden(host: &Host, id: &AttachmentId, mut steps: Vec<Step>) -> Result<Vec<Step>> {
+    let tuned = ExtensionId { attachment: id.clone(), part: PartKind::Tune };
+    let Some(tuned) = host.state.extension(&tuned)? else { return Ok(steps) };
+    let overriding: Vec<&Sysctl> = tuned.steps.iter().flat_map(of_container).collect();
+    for step in &mut steps {
+        if let Step::WriteSysctls { side: Side::Container, sysctls } = step {
+            sysctls.retain(|own| !overriding.iter().any(|later| later.key == own.key));
+        }
+    }
+    Ok(steps)
+}
+
+fn of_container(step: &Step) -> &[Sysctl] {
+    match step {
+        Step::WriteSysctls { side: Side::Container, sysctls } => sysctls,
+        _ => &[],
+    }
+}
+
 fn forwarding(attachment: &Attachment) -> Vec<Step> {
     let has = |family| attachment.addresses.iter().any(|address| address.family() == family);
     let switches =
@@ -167,12 +227,17 @@ fn mend(host: &Host, executor: &mut Executor<'_>, record: &Record, drift: &[Step
         return reattach(host, record);
     }
     for step in drift {
-        match step {
-            Step::InstallRuleset => reload::load_rules(host, Rules::Inet)?,
-            Step::InstallBridgeRuleset => reload::load_rules(host, Rules::Bridge)?,
-            Step::AddElements(elements) => reload::restore(host, elements)?,
-            step => executor.repair(step)?,
-        }
+        mend_step(host, executor, step)?;
     }
     Ok(())
+}
+
+/// Does one step again.
+pub fn mend_step(host: &Host, executor: &mut Executor<'_>, step: &Step) -> Result<()> {
+    match step {
+        Step::InstallRuleset => reload::load_rules(host, Rules::Inet),
+        Step::InstallBridgeRuleset => reload::load_rules(host, Rules::Bridge),
+        Step::AddElements(elements) => reload::restore(host, elements),
+        step => executor.repair(step),
+    }
 }

@@ -3,15 +3,18 @@
 
 use crate::apply::journal::Journal;
 use crate::apply::{Container, Executor};
+use crate::check::mend_step;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extension::{Extension, ExtensionId, Part, PartKind};
 use crate::host::Host;
 use crate::ident::{AttachmentId, IfName, NetworkName};
 use crate::observe::surroundings::{bridge_of, surroundings};
-use crate::outcome::Collected;
+use crate::outcome::{Collected, State as Standing};
 use crate::plan::extension::ExtensionPlan;
 use crate::plan::{self, Shared, Step};
+use crate::reload;
 use crate::reserve;
+use crate::ruleset::{Element, Rules};
 use crate::shared_bridge::{self, SharedBridge};
 use crate::state::{ExtensionRecord, Phase};
 use crate::target::Target;
@@ -78,16 +81,27 @@ fn clear_former(
                 format!("{id} was added already, by network {}", former.network_name),
             ))
         }
-        Some(former) => take_down(host, &former),
+        Some(former) => {
+            take_down(host, &former)?;
+            match former.netns_cookie == target.cookie() {
+                true => unhang(host, &former),
+                false => Ok(()),
+            }
+        }
         None => Ok(()),
     }
 }
 
+/// Takes off the links what would go with them, for they stay.
+fn unhang(host: &Host, former: &ExtensionRecord) -> Result<()> {
+    let mut executor = Executor::new(host, None, &former.target);
+    let mut hanging = former.steps.iter().rev().filter_map(plan::extension::unhung);
+    hanging.try_for_each(|step| executor.undo(&step))
+}
+
 fn clear_ports(host: &Host, extension: &Extension) -> Result<bool> {
     let Part::Publish(publishing) = &extension.part else { return Ok(false) };
-    let addresses: Vec<_> =
-        publishing.addresses.iter().copied().map(crate::addr::HostAddr::single).collect();
-    reserve::clear_dead_ports(host, &plan::published(&publishing.publish, &addresses))
+    reserve::clear_dead_ports(host, &publishing.ports())
 }
 
 /// Observe → plan → apply (undo armed). What others rely on as well is locked meanwhile.
@@ -147,7 +161,10 @@ fn carry_out(
         bridge.join(&record.id, steps)?;
     }
     for planned in plan.all() {
-        journal.arm(planned);
+        match bridge {
+            Some(bridge) => journal.arm(&bridge.sparing(planned)),
+            None => journal.arm(planned),
+        }
         executor.apply(&planned.step).map_err(|e| e.context(&record.id))?;
     }
     record.phase = Phase::Complete;
@@ -240,14 +257,48 @@ pub async fn drift_of_extension(
     let Some(record) = host.state.extension(id)?.filter(|r| r.network_name == *network) else {
         return Ok(None);
     };
+    let steps = required(&host, &record)?;
+    let executor = Executor::new(&host, Some(Container::open(target)?), target.name());
+    let drift = executor.drift(&steps)?;
+    Ok(Some(drift.into_iter().flat_map(|step| plan::lines(step, target.name())).collect()))
+}
+
+/// All that must hold for a part: what is the bridge's, and its own.
+fn required(host: &Host, record: &ExtensionRecord) -> Result<Vec<Step>> {
     let mut steps: Vec<Step> = match &record.bridge {
         Some(name) => host.state.bridge(name)?.unwrap_or_default().steps,
         None => Vec::new(),
     };
-    steps.extend(record.steps);
-    let executor = Executor::new(&host, Some(Container::open(target)?), target.name());
-    let drift = executor.drift(&steps)?;
-    Ok(Some(drift.into_iter().flat_map(|step| plan::lines(step, target.name())).collect()))
+    steps.extend(record.steps.iter().cloned());
+    Ok(steps)
+}
+
+/// What no longer holds of one part, as commands that would mend it, and whether `repair` has had it
+/// mended. The attachment's lock must be held.
+pub fn check(host: &Host, id: &ExtensionId, repair: bool) -> Result<(Vec<String>, bool)> {
+    let Some(record) = host.state.extension(id)? else { return Ok((Vec::new(), false)) };
+    if !container_lives(host, &record)? {
+        let line = format!("the container of {id} is gone; netup gc clears the rest");
+        return Ok((vec![line], false));
+    }
+    let target = container_of(&record);
+    let container = target.as_ref().map(Container::open).transpose()?;
+    let mut executor = Executor::new(host, container, &record.target);
+    let steps = required(host, &record)?;
+    let drift: Vec<Step> = executor.drift(&steps)?.into_iter().cloned().collect();
+    if repair {
+        mend(host, &mut executor, &drift)?;
+    }
+    let lines: Vec<_> = drift.iter().flat_map(|step| plan::lines(step, &record.target)).collect();
+    let repaired = repair && !lines.is_empty();
+    Ok((lines, repaired))
+}
+
+fn mend(host: &Host, executor: &mut Executor<'_>, drift: &[Step]) -> Result<()> {
+    if drift.iter().any(|step| matches!(step, Step::AddElements(_))) {
+        reload::load_rules(host, Rules::Inet)?;
+    }
+    drift.iter().try_for_each(|step| mend_step(host, executor, step))
 }
 
 /// Takes back all that was added to an interface. Its lock must be held.
@@ -273,10 +324,18 @@ fn take_down(host: &Host, record: &ExtensionRecord) -> Result<()> {
     if let Some(bridge) = &record.bridge {
         failures.extend(shared_bridge::leave(&mut executor, bridge, &record.id));
     }
-    if failures.is_empty() {
+    let is_tuned = record.id.part == PartKind::Tune;
+    if failures.is_empty() || (is_tuned && failures.iter().all(is_final)) {
         failures.extend(host.state.forget_extension(&record.id).err());
     }
     first_of(failures).map_err(|e| e.context(format!("take back {}", record.id)))
+}
+
+/// Whether it would be no better the next time: a value that the kernel does not take back, such as
+/// one that only it can set. A container that can never be taken down would be worse.
+fn is_final(failure: &Error) -> bool {
+    let refusals = [libc::EINVAL, libc::ERANGE, libc::EPERM, libc::EACCES, libc::EROFS];
+    failure.errno().is_some_and(|errno| refusals.contains(&errno))
 }
 
 /// The container's namespace, where something must be put back inside it and it still exists.
@@ -313,17 +372,41 @@ fn clear_if_dead(host: &Host, id: &ExtensionId) -> Result<bool> {
         return Ok(false);
     };
     match host.state.extension(id)? {
-        Some(record) if record.phase == Phase::Intent || !container_lives(&record) => {
+        Some(record) if record.phase == Phase::Intent || !container_lives(host, &record)? => {
             take_down(host, &record).map(|()| true)
         }
         _ => Ok(false),
     }
 }
 
-fn container_lives(record: &ExtensionRecord) -> bool {
+/// Clears away what was added to an interface whose container is gone and that still publishes this
+/// port; true if there was anything. Every record is read, which only this rare case does.
+pub fn clear_dead_publisher(host: &Host, port: &Element) -> Result<bool> {
+    let publishes = |record: &ExtensionRecord| {
+        let mut steps = record.steps.iter();
+        steps.any(|step| matches!(step, Step::AddElements(known) if known.iter().any(|one| one.key() == port.key() && one.set() == port.set())))
+    };
+    let mut cleared = false;
+    for id in host.state.extension_ids()?.into_iter().filter(|id| id.part == PartKind::Publish) {
+        let Some(record) = host.state.extension(&id)? else { continue };
+        cleared |= publishes(&record) && clear_if_dead(host, &id)?;
+    }
+    Ok(cleared)
+}
+
+/// Whether the container is there: by what it was called, or by its attachment. The name may mean
+/// nothing where the caller is, as in another mount namespace.
+fn container_lives(host: &Host, record: &ExtensionRecord) -> Result<bool> {
     match Target::open_name(record.target.clone(), true) {
-        Ok(target) => target.cookie() == record.netns_cookie,
+        Ok(target) if target.cookie() == record.netns_cookie => return Ok(true),
         // Whoever may not look cannot tell.
-        Err(e) => e.kind() == ErrorKind::NotPermitted,
+        Err(e) if e.kind() == ErrorKind::NotPermitted => return Ok(true),
+        _ => {}
+    }
+    match host.state.record(&record.id.attachment)? {
+        Some(attached) if attached.attachment.netns_cookie == record.netns_cookie => {
+            Ok(host.settled(&attached)? == Standing::Up)
+        }
+        _ => Ok(false),
     }
 }

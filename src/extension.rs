@@ -8,15 +8,16 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::addr::Family;
+use crate::addr::{Family, HostAddr};
 use crate::bandwidth::Bandwidth;
 use crate::error::{Error, Result};
 use crate::ident::{AttachmentId, IfName, NetworkName};
 use crate::iptables::ChainName;
 use crate::isolation::Isolation;
-use crate::plan::LinkAttributes;
+use crate::plan::{self, LinkAttributes};
 use crate::publish::Publish;
 use crate::request::Sysctl;
+use crate::ruleset::PublishedPort;
 
 /// One part that is to be added to an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +72,14 @@ impl Publishing {
     #[must_use]
     pub fn address(&self, family: Family) -> Option<IpAddr> {
         self.addresses.iter().copied().find(|ip| Family::of(*ip) == family)
+    }
+
+    /// Each port, with where it leads: none of a family in which the container has no address.
+    #[must_use]
+    pub fn ports(&self) -> Vec<PublishedPort> {
+        let addresses: Vec<HostAddr> =
+            self.addresses.iter().copied().map(HostAddr::single).collect();
+        plan::published(&self.publish, &addresses)
     }
 }
 

@@ -17,3 +17,4 @@ pub mod route;
 pub mod rtnl;
 pub mod sockets;
 pub mod sysctl;
+pub mod vlan;

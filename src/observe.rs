@@ -6,10 +6,12 @@ pub mod surroundings;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::addr::{Family, HostAddr};
+use crate::apply::is_labelled;
 use crate::error::Result;
 use crate::host::Host;
 use crate::ident::{IfName, Mac};
 use crate::isolation::Isolation;
+use crate::kernel::link::Link;
 use crate::kernel::route::Entry;
 use crate::kernel::rtnl::Rtnl;
 use crate::kernel::{address, link, netns, nftables, route, sockets, sysctl};
@@ -37,13 +39,18 @@ pub fn observe(
             (bridge(host, name, network.isolation)?, bridged_frames_filtered()?)
         }
     };
+    let vlan_gateway = match network.gateway_ifname()? {
+        Some(name) => vlan_gateway(host, &name, network.isolation)?,
+        None => None,
+    };
     let mut observed = Observed {
         ruleset: nftables::is_current(host.nft()?, Rules::Inet)?,
-        bridge_ruleset: network.bridging.guard_mac
+        bridge_ruleset: network.bridging.needs_frame_rules()
             && nftables::is_current(host.nft()?, Rules::Bridge)?,
         ipv6,
         host_link_exists: link::by_name(&host.rtnl, &host_ifname(wanted))?.is_some(),
         bridge,
+        vlan_gateway,
         bridged_frames_filtered,
         bridged_frames_all_filtered: bridged_frames_filtered
             && network.isolation == Isolation::Isolated
@@ -223,10 +230,35 @@ fn bridge(host: &Host, name: &IfName, isolation: Isolation) -> Result<Option<Obs
     let record = host.state.bridge(name)?;
     let ours = record.is_some_and(|record| record.ours);
     let uplink = !ours && is_uplink(&host.rtnl, link.index)?;
-    let localnet = sysctl::read(&SysctlKey::of_link(Family::V4, name.as_str(), "route_localnet"))?;
     let known = plan::of_bridge(name, uplink, bridged_frames_filtered()?);
+    segment(host, name, link, (ours, uplink), (&known, isolation)).map(Some)
+}
+
+/// The link that has the name of the host's own on a VLAN. That netup made it is told by its label,
+/// for it is there for all that are on the VLAN.
+fn vlan_gateway(
+    host: &Host,
+    name: &IfName,
+    isolation: Isolation,
+) -> Result<Option<ObservedBridge>> {
+    let Some(link) = link::by_name(&host.rtnl, name)? else {
+        return Ok(None);
+    };
+    let ours = is_labelled(&link, &plan::gateway_label(name));
+    let known = plan::of_gateway(name);
+    segment(host, name, link, (ours, false), (&known, isolation)).map(Some)
+}
+
+fn segment(
+    host: &Host,
+    name: &IfName,
+    link: Link,
+    (ours, uplink): (bool, bool),
+    (known, isolation): (&[Element], Isolation),
+) -> Result<ObservedBridge> {
+    let localnet = sysctl::read(&SysctlKey::of_link(Family::V4, name.as_str(), "route_localnet"))?;
     let confined = plan::confinement(name, isolation);
-    Ok(Some(ObservedBridge {
+    Ok(ObservedBridge {
         is_bridge: link.kind.as_deref() == Some("bridge"),
         ours,
         up: link.up,
@@ -236,10 +268,12 @@ fn bridge(host: &Host, name: &IfName, isolation: Isolation) -> Result<Option<Obs
         addresses: address::of_link(&host.rtnl, link.index)?,
         uplink,
         promiscuous: link.promiscuous,
-        in_ruleset: all_stored(host, &known)?,
+        in_ruleset: all_stored(host, known)?,
         confined: !confined.is_empty() && all_stored(host, &confined)?,
         route_localnet: localnet.as_deref() == Some("1"),
-    }))
+        vlan_filtering: link.vlan_filtering,
+        default_vlan: link.default_vlan,
+    })
 }
 
 fn is_uplink(rtnl: &Rtnl, index: u32) -> Result<bool> {

@@ -10,6 +10,7 @@ mod observed;
 mod render;
 mod routed;
 pub(crate) mod step;
+mod vlan;
 
 use std::net::IpAddr;
 
@@ -29,8 +30,10 @@ pub use observed::{
 };
 pub use render::lines;
 pub use step::{
-    FlowKey, Label, LinkAttributes, Planned, Route, Shared, Side, Step, UndoScope, Veth,
+    FlowKey, Label, LinkAttributes, Pair, Planned, PortVlans, Route, Shared, Side, Step, UndoScope,
+    Veth,
 };
+pub(crate) use vlan::{elements as of_gateway, gateway_label, unsupported as vlans_unsupported};
 
 /// All that the planner goes by, next to what was observed.
 #[derive(Debug, Clone, Copy)]
@@ -148,6 +151,7 @@ fn attachment(wanted: &Wanted<'_>, observed: &Observed) -> Result<Attachment> {
         target: wanted.target.clone(),
         netns_cookie: wanted.netns_cookie,
         topology: network.topology.clone(),
+        gateway_ifname: network.gateway_ifname()?,
         host_ifname: network.host_ifname.clone().unwrap_or_else(|| id.host_ifname()),
         host_ifindex: id.host_index(),
         host_mac: match network.topology {
@@ -194,6 +198,14 @@ fn asked_gateway(network: &Network, address: HostAddr) -> Option<IpAddr> {
 }
 
 impl Attachment {
+    /// The link of the host that is on the containers' segment, by which they are reached.
+    fn segment(&self) -> Option<&IfName> {
+        match &self.topology {
+            Topology::Routed => None,
+            Topology::Bridge(name) => Some(self.gateway_ifname.as_ref().unwrap_or(name)),
+        }
+    }
+
     /// The gateway by which this address's network is reached.
     fn gateway_of(&self, address: HostAddr) -> Option<IpAddr> {
         let inside = self.gateways.iter().find(|gateway| address.prefix().contains(**gateway));

@@ -135,6 +135,12 @@ impl Publish {
         self.host_ip.is_none_or(|ip| Family::of(ip) == family)
     }
 
+    /// Whether connections of any of these families are taken.
+    #[must_use]
+    pub fn serves_any(&self, has: impl Fn(Family) -> bool) -> bool {
+        [Family::V4, Family::V6].into_iter().any(|family| has(family) && self.serves(family))
+    }
+
     /// Each host port with its container port.
     pub fn pairs(&self) -> impl Iterator<Item = (u16, u16)> {
         self.host.iter().zip(self.container.iter())

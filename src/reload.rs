@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::apply::is_stored;
+use crate::apply::{Executor, is_stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::kernel::{netns, nftables};
@@ -14,6 +14,7 @@ use crate::outcome::Reloaded;
 use crate::plan::Step;
 use crate::request::Topology;
 use crate::ruleset::{self, Element, Rules};
+use crate::state::ExtensionRecord;
 
 /// Loads the static rules and puts the elements of every attachment back. What is there already
 /// stays, so packets keep flowing.
@@ -49,6 +50,7 @@ fn reload_all(host: &Host) -> Result<Reloaded> {
         let _lock = host.state.lock_attachment(&id.attachment)?;
         let Some(record) = host.state.extension(&id)? else { continue };
         reloaded.elements += restore_all(host, &record.steps)?;
+        readmit(host, &record)?;
         bridges.extend(record.bridge);
     }
     for name in bridges {
@@ -57,6 +59,19 @@ fn reload_all(host: &Host) -> Result<Reloaded> {
             restore_all(host, &host.state.bridge(&name)?.unwrap_or_default().steps)?;
     }
     Ok(reloaded)
+}
+
+/// A firewall that was loaded anew, or flushed together with our table, has forgotten whom it lets
+/// through.
+fn readmit(host: &Host, record: &ExtensionRecord) -> Result<()> {
+    let mut executor = Executor::new(host, None, &record.target);
+    for step in &record.steps {
+        let admits = matches!(step, Step::AdmitByIptables(_) | Step::TrustByFirewalld { .. });
+        if admits && !executor.drift([step])?.is_empty() {
+            executor.apply(step)?;
+        }
+    }
+    Ok(())
 }
 
 /// Loads the static rules, whatever is there: what the sets hold stays.

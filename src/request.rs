@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::addr::{Family, HostAddr, Prefix, senseless};
 use crate::bandwidth::Bandwidth;
 use crate::bridging::Bridging;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::ident::{AttachmentId, ContainerId, IfName, Mac, NetworkName, text_conversions};
 use crate::isolation::Isolation;
 use crate::plan::MAIN_TABLE;
@@ -384,12 +384,11 @@ impl Network {
         if bridging.leave_down && !self.layer2_only {
             return Err(Error::invalid("an interface that is left down cannot have addresses"));
         }
-        if bridging.vlan.is_some() || !bridging.trunk.is_empty() {
-            return Err(Error::new(
-                ErrorKind::MissingFeature,
-                "VLANs on a bridge's ports cannot be set yet",
-            )
-            .hint("leave the VLAN out, or give each VLAN a bridge of its own"));
+        if let (Some(gateway), Some(port)) = (self.gateway_ifname()?, &self.host_ifname)
+            && gateway == *port
+        {
+            return Err(Error::invalid(format!("{port} is the host's own link on the VLAN"))
+                .hint("choose another --host-ifname"));
         }
         let reached = |family| self.gateways.iter().any(|gateway| Family::of(*gateway) == family);
         let mut families = [Family::V4, Family::V6].into_iter().filter(|f| self.has(*f));
@@ -401,6 +400,32 @@ impl Network {
             .hint("name the gateway, or leave the default route out")),
             None => Ok(()),
         }
+    }
+
+    /// The host's link on the container's VLAN, on which it has the gateways' addresses; `None` if
+    /// it has them on the bridge itself, or none at all.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if the bridge's name leaves no room for the
+    /// VLAN.
+    pub fn gateway_ifname(&self) -> Result<Option<IfName>> {
+        let Bridging { host_gateway, vlan, .. } = self.bridging;
+        match (&self.topology, vlan) {
+            (Topology::Bridge(name), Some(id)) if host_gateway && !self.layer2_only => {
+                let link = format!("{name}.{id}").parse();
+                link.map(Some).map_err(|e: Error| e.context(format!("VLAN {id} of bridge {name}")))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The host's link on the containers' segment: its own on their VLAN, or the bridge itself.
+    pub(crate) fn segment(&self) -> Result<Option<IfName>> {
+        Ok(match (self.gateway_ifname()?, &self.topology) {
+            (Some(link), _) => Some(link),
+            (None, Topology::Bridge(name)) => Some(name.clone()),
+            (None, Topology::Routed) => None,
+        })
     }
 
     /// On a segment, the neighbours are those of the prefix.
@@ -824,8 +849,18 @@ mod tests {
         assert!(bridged(|n| n.isolation = Isolation::SameBridge).is_ok());
         assert!(bridged(|n| n.bridging.leave_down = true).is_err());
         assert!(bridged(|n| n.bridging.host_gateway = false).is_err());
-        let vlan = bridged(|n| n.bridging.vlan = Some(5)).unwrap_err();
-        assert_eq!(vlan.kind(), ErrorKind::MissingFeature);
+        assert!(bridged(|n| n.bridging.vlan = Some(5)).is_ok());
+        let taken = |n: &mut Network| {
+            n.bridging.vlan = Some(5);
+            n.host_ifname = Some("br0.5".parse().unwrap());
+        };
+        assert!(bridged(taken).is_err());
+        let mut long = ok.clone().bridge("bridge-of-15-ch".parse().unwrap());
+        long.bridging.vlan = Some(5);
+        assert!(long.validate().is_err());
+        long.bridging.host_gateway = false;
+        long.default_route = false;
+        assert!(long.validate().is_ok());
         with(|n| n.routes = vec!["10.2.0.0/16".parse().unwrap(), "10.2.0.0/16".parse().unwrap()]);
     }
 

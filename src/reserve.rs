@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use crate::addr::HostAddr;
 use crate::detach;
 use crate::error::{Error, ErrorKind, Result};
+use crate::extend;
 use crate::gc;
 use crate::host::Host;
 use crate::ident::AttachmentId;
 use crate::kernel::{address, link, nftables};
 use crate::outcome::State as Standing;
-use crate::request::{AddressRequest, Network, Topology};
+use crate::request::{AddressRequest, Network};
 use crate::ruleset::{Element, PublishedPort, address_of_data};
 use crate::state::{Claim, Span};
 use crate::unrecorded;
@@ -90,10 +91,11 @@ pub fn clear_dead_ports(host: &Host, ports: &[PublishedPort]) -> Result<bool> {
         let element = Element::Publish(*port);
         let data = nftables::stored(host.nft()?, &element)?;
         let Some(ip) = data.as_deref().and_then(address_of_data) else { continue };
-        cleared |= match host.state.owner(ip)? {
-            Some(owner) => detach::clear_dead_owner(host, &owner, ip)?,
-            None => unrecorded::clear_port(host, &element, ip)?,
-        };
+        cleared |= extend::clear_dead_publisher(host, &element)?
+            || match host.state.owner(ip)? {
+                Some(owner) => detach::clear_dead_owner(host, &owner, ip)?,
+                None => unrecorded::clear_port(host, &element, ip)?,
+            };
     }
     Ok(cleared)
 }
@@ -198,10 +200,10 @@ fn not_for_lease(host: &Host, network: &Network) -> Result<Vec<IpAddr>> {
             }
         }
     }
-    if let Topology::Bridge(name) = &network.topology
-        && let Some(bridge) = link::by_name(&host.rtnl, name)?
+    if let Some(name) = &network.segment()?
+        && let Some(link) = link::by_name(&host.rtnl, name)?
     {
-        reserved.extend(address::of_link(&host.rtnl, bridge.index)?.into_iter().map(HostAddr::ip));
+        reserved.extend(address::of_link(&host.rtnl, link.index)?.into_iter().map(HostAddr::ip));
     }
     Ok(reserved)
 }

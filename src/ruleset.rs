@@ -71,7 +71,7 @@ impl Rules {
     pub fn marker(self) -> &'static str {
         match self {
             Self::Inet => "ruleset_2",
-            Self::Bridge => "ruleset_1",
+            Self::Bridge => "ruleset_2",
         }
     }
 }
@@ -99,6 +99,8 @@ pub enum Element {
     MasqueradeAll(IpAddr),
     /// Frames from this port of a bridge must bear an address that is genuine there.
     GuardedPort(IfName),
+    /// Connections are not made out of frames from this port of a bridge.
+    Untracked(IfName),
     /// The hardware address that is genuine at this port.
     GenuineMac(IfName, Mac),
 }
@@ -133,6 +135,7 @@ impl Element {
             Self::MasqueradeAll(IpAddr::V4(_)) => "masqall4",
             Self::MasqueradeAll(IpAddr::V6(_)) => "masqall6",
             Self::GuardedPort(_) => "guarded",
+            Self::Untracked(_) => "untracked",
             Self::GenuineMac(..) => "genuine",
             Self::Publish(port) => match (port.ip, port.host_ip) {
                 (IpAddr::V4(_), None) => "publish4",
@@ -147,7 +150,7 @@ impl Element {
     #[must_use]
     pub fn rules(&self) -> Rules {
         match self {
-            Self::GuardedPort(_) | Self::GenuineMac(..) => Rules::Bridge,
+            Self::GuardedPort(_) | Self::GenuineMac(..) | Self::Untracked(_) => Rules::Bridge,
             _ => Rules::Inet,
         }
     }
@@ -167,6 +170,7 @@ impl Element {
             Self::Link(name)
             | Self::Reflected(name)
             | Self::Confined(name)
+            | Self::Untracked(name)
             | Self::GuardedPort(name) => key.name(name),
             Self::GenuineMac(name, mac) => {
                 key.name(name);
@@ -250,6 +254,7 @@ impl fmt::Display for Element {
             Self::Link(name)
             | Self::Reflected(name)
             | Self::Confined(name)
+            | Self::Untracked(name)
             | Self::GuardedPort(name) => write!(f, "\"{name}\""),
             Self::GenuineMac(name, mac) => write!(f, "\"{name}\" . {mac}"),
             Self::Hairpin(name) | Self::Parted(name) => write!(f, "\"{name}\" . \"{name}\""),
@@ -292,7 +297,7 @@ mod tests {
             let chain = format!("add chain {} {TABLE} {}\n", rules.family(), rules.marker());
             assert!(rules.text().contains(&chain), "{chain}");
         }
-        for set in ["guarded", "genuine"] {
+        for set in ["guarded", "genuine", "untracked"] {
             assert!(BRIDGE_TEXT.contains(&format!("add set bridge {TABLE} {set} ")), "{set}");
         }
         for set in SETS {

@@ -7,8 +7,9 @@ use crate::apply::Executor;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::ident::IfName;
-use crate::kernel::link;
+use crate::kernel::link::{self, Link};
 use crate::plan::{self, Planned, Step};
+use crate::ruleset::Element;
 use crate::state::{BridgeRecord, Lock};
 
 /// A bridge that somebody is about to rely on, locked, and its record as it was before.
@@ -30,11 +31,39 @@ impl<'a> SharedBridge<'a> {
     pub fn join(&self, member: &impl Display, steps: &[Planned]) -> Result<()> {
         let mut record = self.former.clone().unwrap_or_default();
         record.ours |= steps.iter().any(|planned| matches!(planned.step, Step::AddBridge { .. }));
-        record.steps.extend(steps.iter().map(|planned| planned.step.clone()));
+        for planned in steps.iter().filter(|planned| !self.knows(&planned.step)) {
+            record.steps.push(planned.step.clone());
+        }
         // What was done last is taken back first.
-        record.undo.splice(0..0, plan::bridge_undo(steps));
+        let spared: Vec<Planned> = steps.iter().map(|planned| self.sparing(planned)).collect();
+        record.undo.splice(0..0, plan::bridge_undo(&spared));
         self.host.state.save_bridge(&self.name, Some(&record))?;
         self.host.state.join_bridge(&self.name, member)
+    }
+
+    /// The step without the undo of what was there for others before. It may have to be made again,
+    /// as after somebody flushed the rules, and is still not this call's to take back.
+    pub fn sparing(&self, planned: &Planned) -> Planned {
+        let own = |step: &Step| match step {
+            Step::DeleteElements(elements) => {
+                let own = elements.iter().filter(|one| !self.holds(one)).cloned();
+                Step::DeleteElements(own.collect())
+            }
+            step => step.clone(),
+        };
+        let empty =
+            |step: &Step| matches!(step, Step::DeleteElements(elements) if elements.is_empty());
+        let undo = planned.undo.iter().map(own).filter(|step| !empty(step)).collect();
+        Planned { undo, ..planned.clone() }
+    }
+
+    fn knows(&self, step: &Step) -> bool {
+        self.former.as_ref().is_some_and(|former| former.steps.contains(step))
+    }
+
+    fn holds(&self, element: &Element) -> bool {
+        let mut steps = self.former.iter().flat_map(|former| &former.steps);
+        steps.any(|step| matches!(step, Step::AddElements(known) if known.contains(element)))
     }
 
     /// As before.
@@ -75,7 +104,7 @@ pub fn leave(executor: &mut Executor<'_>, name: &IfName, member: &impl Display) 
 /// others are still on it, what these need stays, and so does the memory of it. Its lock must be
 /// held.
 fn abandon(executor: &mut Executor<'_>, name: &IfName, mut record: BridgeRecord) -> Result<()> {
-    let in_use = record.ours && has_ports(executor.host, name)?;
+    let in_use = record.ours && has_ports(executor.host, name, &own_ports(&record.steps))?;
     let (kept, due): (Vec<Step>, Vec<Step>) =
         record.undo.drain(..).partition(|step| in_use && serves_everybody(step));
     let mut failures = due.iter().filter_map(|step| executor.undo(step).err());
@@ -93,9 +122,23 @@ fn serves_everybody(step: &Step) -> bool {
     !matches!(step, Step::DeleteElements(_))
 }
 
-fn has_ports(host: &Host, name: &IfName) -> Result<bool> {
+/// The ports by which the host itself is on VLANs of the bridge.
+fn own_ports(steps: &[Step]) -> Vec<&IfName> {
+    let mut ports = Vec::new();
+    for step in steps {
+        if let Step::AddPair(pair) = step {
+            ports.push(&pair.port);
+        }
+    }
+    ports
+}
+
+fn has_ports(host: &Host, name: &IfName, but: &[&IfName]) -> Result<bool> {
     let Some(bridge) = link::by_name(&host.rtnl, name)? else { return Ok(false) };
-    Ok(link::all(&host.rtnl)?.iter().any(|link| link.master == Some(bridge.index)))
+    let other = |link: &Link| {
+        link.master == Some(bridge.index) && !but.iter().any(|own| own.as_str() == link.name)
+    };
+    Ok(link::all(&host.rtnl)?.iter().any(other))
 }
 
 /// Finishes what was left because others were on a bridge, once they are gone.

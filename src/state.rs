@@ -15,6 +15,7 @@
 
 mod bridge;
 mod claims;
+mod document;
 mod extension;
 mod lock;
 mod pool;
@@ -29,6 +30,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub use bridge::BridgeRecord;
 pub use claims::Claim;
+use document::Document;
 pub use extension::ExtensionRecord;
 pub use lock::Lock;
 pub use pool::Span;
@@ -76,7 +78,11 @@ impl State {
             io::Write::write_all(&mut file, content)?;
             fs::rename(&unfinished, path)
         };
-        write().map_err(|e| failed("write", path, &e))
+        write().map_err(|e| {
+            // On a full disk above all, half a file is in the way.
+            drop(fs::remove_file(&unfinished));
+            failed("write", path, &e)
+        })
     }
 
     /// One flat folder, so that an interrupted write keeps no other folder from being removed. No

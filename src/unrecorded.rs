@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::addr::{Family, HostAddr};
-use crate::apply::{Container, Executor, is_stored};
+use crate::apply::{Container, Executor, is_labelled, is_stored};
 use crate::error::Result;
 use crate::host::Host;
 use crate::ident::{AttachmentId, IfName};
@@ -114,6 +114,7 @@ fn elements(near: &IfName, ips: &BTreeSet<IpAddr>) -> Vec<Element> {
         Element::Hairpin(near.clone()),
         Element::Confined(near.clone()),
         Element::GuardedPort(near.clone()),
+        Element::Untracked(near.clone()),
     ];
     of_link.into_iter().chain(ips.iter().copied().map(Element::Masquerade)).collect()
 }
@@ -152,10 +153,15 @@ fn leave_bridge(host: &Host, executor: &mut Executor<'_>, index: u32) -> Result<
     let name: IfName = bridge.name.parse()?;
     let label = bridge_label(&name);
     let links = link::all(&host.rtnl)?;
-    let empty = !links.iter().any(|link| link.master == Some(index));
+    let gateways: Vec<&Link> = links.iter().filter(|link| is_gateway_on(link, &name)).collect();
+    let own = |link: &&Link| gateways.iter().any(|gateway| gateway.peer == Some(link.index));
+    let empty = links.iter().filter(|link| link.master == Some(index)).all(|link| own(&link));
     let ours = bridge.alias.as_deref() == Some(&label.alias) && host.state.bridge(&name)?.is_none();
     if !(empty && ours) {
         return Ok(());
+    }
+    for gateway in gateways {
+        leave_vlan(host, executor, &gateway.name.parse()?)?;
     }
     let of_bridge = plan::of_bridge(&name, false, true)
         .into_iter()
@@ -163,6 +169,22 @@ fn leave_bridge(host: &Host, executor: &mut Executor<'_>, index: u32) -> Result<
         .collect();
     executor.undo(&Step::DeleteElements(stored(host, of_bridge)?))?;
     executor.undo(&Step::DeleteBridge(label))
+}
+
+/// Whether it is the host's own link on a VLAN of the bridge, and netup made it.
+fn is_gateway_on(link: &Link, bridge: &IfName) -> bool {
+    let id = link.name.strip_prefix(bridge.as_str()).and_then(|rest| rest.strip_prefix('.'));
+    let name = id.filter(|id| id.parse::<u16>().is_ok()).and_then(|_| link.name.parse().ok());
+    name.is_some_and(|name| is_labelled(link, &plan::gateway_label(&name)))
+}
+
+fn leave_vlan(host: &Host, executor: &mut Executor<'_>, name: &IfName) -> Result<()> {
+    let elements = plan::of_gateway(name)
+        .into_iter()
+        .chain(plan::confinement(name, Isolation::Isolated))
+        .collect();
+    executor.undo(&Step::DeleteElements(stored(host, elements)?))?;
+    executor.undo(&Step::DeleteLink(plan::gateway_label(name)))
 }
 
 /// Clears a published port that leads to an address which nobody remembers and which the host

@@ -10,8 +10,9 @@ use crate::error::Result;
 use crate::ident::IfName;
 use crate::kernel::link::{Link, Port};
 use crate::kernel::route::Entry;
+use crate::kernel::vlan::{self, Memberships};
 use crate::kernel::{address, link, nftables, qdisc, route, sysctl};
-use crate::plan::{LinkAttributes, MAIN_TABLE, Route, Side, Step, Veth};
+use crate::plan::{LinkAttributes, MAIN_TABLE, Pair, PortVlans, Route, Side, Step, Veth};
 use crate::request::Sysctl;
 use crate::ruleset::Rules;
 use crate::{firewalld, iptables};
@@ -42,6 +43,7 @@ struct Look<'e> {
     addresses: HashMap<(Side, u32), Vec<HostAddr>>,
     container_routes: HashMap<(Family, u32), Vec<Entry>>,
     container_sysctls: HashMap<Sysctl, bool>,
+    vlans: Option<HashMap<u32, Memberships>>,
 }
 
 impl<'e> Look<'e> {
@@ -52,6 +54,7 @@ impl<'e> Look<'e> {
             addresses: HashMap::new(),
             container_routes: HashMap::new(),
             container_sysctls: HashMap::new(),
+            vlans: None,
         }
     }
 
@@ -79,6 +82,12 @@ impl<'e> Look<'e> {
                 Ok(self.link(Side::Host, name)?.is_some())
             }
             Step::AddVeth(veth) => self.veth_holds(veth),
+            Step::AddPair(pair) => self.pair_holds(pair),
+            Step::FilterVlans { name } => {
+                let link = self.link(Side::Host, name)?;
+                Ok(link.is_some_and(|link| link.vlan_filtering == Some(true)))
+            }
+            Step::SetVlans(vlans) => self.vlans_hold(vlans),
             Step::PinMac { name, mac } => {
                 let link = self.link(Side::Host, name)?;
                 Ok(link.is_some_and(|link| link.mac == mac.octets()))
@@ -107,6 +116,7 @@ impl<'e> Look<'e> {
             Step::RemoveRuleset
             | Step::RemoveBridgeRuleset
             | Step::Unreflect { .. }
+            | Step::UnfilterVlans { .. }
             | Step::Unisolate { .. }
             | Step::Unshape { .. }
             | Step::Unredirect { .. }
@@ -166,6 +176,23 @@ impl<'e> Look<'e> {
                 && near.peer == Some(far.index)
                 && far.peer == Some(near.index)
         }))
+    }
+
+    fn pair_holds(&mut self, pair: &Pair) -> Result<bool> {
+        let master = self.link(Side::Host, &pair.bridge)?.map(|link| link.index);
+        let (port, host) = (self.link(Side::Host, &pair.port)?, self.link(Side::Host, &pair.host)?);
+        Ok(port.zip(host).is_some_and(|(port, host)| {
+            port.master == master && port.peer == Some(host.index) && host.peer == Some(port.index)
+        }))
+    }
+
+    fn vlans_hold(&mut self, wanted: &PortVlans) -> Result<bool> {
+        let Some(link) = self.link(Side::Host, &wanted.name)? else { return Ok(false) };
+        if self.vlans.is_none() {
+            self.vlans = Some(vlan::of_ports(self.executor.side(Side::Host)?)?);
+        }
+        let port = self.vlans.as_ref().and_then(|ports| ports.get(&link.index));
+        Ok(port.is_some_and(|has| vlan::holds(has, wanted)))
     }
 
     fn address_holds(&mut self, side: Side, name: &IfName, wanted: HostAddr) -> Result<bool> {

@@ -7,9 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use calling::{World, assert_no_records, holds_soon, shell, tell, without_what_stays};
 use netns_fixtures::probe::{TcpEcho, ping, tcp_ask};
-use netns_fixtures::{Container, Node, assert_same, isolate};
+use netns_fixtures::{Container, Dump, Node, assert_same, isolate};
 use netup::request::{AddressRequest, LeaseRange};
-use netup::{Bridging, ErrorKind, Network, Outcome};
+use netup::{Bridging, ErrorKind, Network, Outcome, VlanRange};
 
 isolate!();
 
@@ -392,4 +392,47 @@ fn routes_have_their_metrics_tables_and_scopes() {
         world.netup("check c --repair").ok();
         world.must("check c");
     }
+}
+
+/// Whether this machine's kernel was built with CONFIG_BRIDGE_VLAN_FILTERING.
+fn knows_vlans(world: &World) -> bool {
+    let node = world.lab.host("probe").unwrap();
+    node.ip(&["link", "add", "probe", "type", "bridge", "vlan_filtering", "1"]).is_ok()
+}
+
+#[test]
+fn a_kernel_without_vlans_is_told_and_nothing_is_left() {
+    let world = World::new();
+    let knows = knows_vlans(&world);
+    let [first, second] = ["first", "second"].map(|name| world.container(name));
+    let on_vlan = on_bridge(&["10.10.0.2/24"], |b| b.vlan = Some(10));
+    let trunk = on_bridge(&["10.0.0.3/24"], |b| {
+        b.adopt = true;
+        b.trunk = vec![VlanRange { first: 20, last: 30 }];
+    });
+    // The first of all leaves the static rules and forwarding.
+    attach(&world, &first, &on_bridge(&["10.0.0.2/24"], |b| b.guard_mac = true));
+    world.down(&first);
+    let clean = Dump::of(&world.host).unwrap();
+    let refused_cleanly = |container: &Container, network: &Network| {
+        let before = Dump::of(&world.host).unwrap();
+        match attempt(&world, container, network) {
+            Ok(_) if knows => world.down(container),
+            Err(error) if !knows => {
+                assert_eq!(error.kind(), ErrorKind::MissingFeature, "{error}");
+                assert!(error.to_string().contains("CONFIG_BRIDGE_VLAN_FILTERING"), "{error}");
+                assert!(error.undo_failures().is_empty(), "{error}");
+            }
+            other => panic!("knows VLANs: {knows}, {other:?}"),
+        }
+        assert_same(&before, &Dump::of(&world.host).unwrap());
+    };
+    refused_cleanly(&first, &on_vlan);
+    refused_cleanly(&first, &trunk);
+    assert_no_records(&world.host);
+    attach(&world, &second, &on_bridge(&["10.0.0.9/24"], |_| {}));
+    refused_cleanly(&first, &trunk);
+    assert!(reached(&second, "10.0.0.1"));
+    world.down(&second);
+    assert_same(&clean, &Dump::of(&world.host).unwrap());
 }

@@ -103,7 +103,10 @@ fn carry_out(
     bridge.map_or(Ok(()), |bridge| bridge.join(&plan.attachment.id, &plan.bridge))?;
     let Attachment { id, target, .. } = &plan.attachment;
     for planned in plan.all() {
-        journal.arm(planned);
+        match bridge {
+            Some(bridge) => journal.arm(&bridge.sparing(planned)),
+            None => journal.arm(planned),
+        }
         executor.apply(&planned.step).map_err(|e| e.context(format!("attach {id}")))?;
         watch(&Progress { step: &planned.step, target })?;
     }

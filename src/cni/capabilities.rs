@@ -1,6 +1,7 @@
 //! What a runtime passes for the capabilities that a plugin declares (`runtimeConfig`), and what a
 //! person writes under the same keys.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use netup::{Bandwidth, Publish, Rate};
@@ -39,7 +40,8 @@ impl PortMapping {
         let host = port("hostPort", self.host_port)?;
         let container = port("containerPort", self.container_port)?;
         let protocol = if self.protocol.is_empty() { "tcp" } else { &self.protocol };
-        let address = match self.host_ip.parse::<IpAddr>() {
+        // An IPv4 address may be written in the form that IPv6 has for it.
+        let address = match self.host_ip.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
             _ if self.host_ip.is_empty() => String::new(),
             Ok(IpAddr::V6(ip)) => format!("[{ip}]:"),
             Ok(IpAddr::V4(ip)) => format!("{ip}:"),
@@ -63,12 +65,11 @@ fn port(key: &str, value: i64) -> Result<u16, Failure> {
 
 /// Every mapping, checked. One that is given twice counts once.
 pub fn publish(mappings: &[PortMapping]) -> Result<Vec<Publish>, Failure> {
-    let mut all: Vec<Publish> = Vec::new();
+    let mut known = BTreeSet::new();
+    let mut all = Vec::new();
     for mapping in mappings {
         let publish = mapping.publish()?;
-        if !all.contains(&publish) {
-            all.push(publish);
-        }
+        all.extend(known.insert(publish).then_some(publish));
     }
     Ok(all)
 }
@@ -134,6 +135,7 @@ mod tests {
             (mapping(53, 53, "UDP", "127.0.0.1"), "127.0.0.1:53:53/udp"),
             (mapping(53, 53, "udp", "fd00::1"), "[fd00::1]:53:53/udp"),
             (mapping(80, 80, "tcp", "0.0.0.0"), "0.0.0.0:80:80/tcp"),
+            (mapping(80, 80, "tcp", "::ffff:192.0.2.1"), "192.0.2.1:80:80/tcp"),
         ];
         for (mapping, text) in table {
             assert_eq!(mapping.publish().unwrap().to_string(), text);

@@ -171,10 +171,13 @@ impl Received {
             .transpose()
     }
 
-    /// The same without the `prevResult`.
+    /// The same without the `prevResult`, also for delegates.
     #[must_use]
     pub fn without_prev_result(mut self) -> Self {
         self.document.retain(|key, _| !key.eq_ignore_ascii_case("prevResult"));
+        if let Ok(text) = serde_json::to_vec(&self.document) {
+            self.text = text;
+        }
         self
     }
 }

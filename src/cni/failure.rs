@@ -94,8 +94,9 @@ struct Document<'a> {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let details = error.remedy().unwrap_or_default().to_owned();
-        Self::new(code(error.kind()), error.message()).details(details)
+        // What says how to call the command line is no help to a runtime.
+        let remedy = error.remedy().filter(|remedy| !remedy.contains("--"));
+        Self::new(code(error.kind()), error.message()).details(remedy.unwrap_or_default())
     }
 }
 

@@ -6,7 +6,7 @@ pub mod static_;
 
 mod asked;
 mod delegate;
-mod per_family;
+pub mod per_family;
 mod provider;
 mod routes;
 

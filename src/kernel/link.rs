@@ -6,15 +6,15 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
-    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, State,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
+    LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, State,
 };
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use crate::error::Result;
 use crate::ident::{IfName, Mac};
 use crate::kernel::rtnl::Rtnl;
-use crate::plan::step::{LinkAttributes, Veth};
+use crate::plan::step::{LinkAttributes, Pair, Veth};
 
 /// What a link is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,10 @@ pub struct Link {
     pub tx_queue_length: u32,
     /// What it is as a port of a bridge.
     pub port: Port,
+    /// Whether it is a bridge that tells VLANs apart; `None` if it is none, or if the kernel cannot.
+    pub vlan_filtering: Option<bool>,
+    /// The VLAN that a new port of this bridge is in.
+    pub default_vlan: Option<u16>,
 }
 
 /// What a port of a bridge was told.
@@ -110,6 +114,8 @@ fn facts(message: LinkMessage) -> Link {
         all_multicast: message.header.flags.contains(LinkFlags::Allmulti),
         tx_queue_length: 0,
         port: Port::default(),
+        vlan_filtering: None,
+        default_vlan: None,
     };
     for attribute in message.attributes {
         match attribute {
@@ -132,6 +138,7 @@ fn facts(message: LinkMessage) -> Link {
 fn inform(link: &mut Link, info: LinkInfo) {
     match info {
         LinkInfo::Kind(kind) => link.kind = Some(kind.to_string()),
+        LinkInfo::Data(InfoData::Bridge(facts)) => inform_of_vlans(link, &facts),
         LinkInfo::PortData(InfoPortData::BridgePort(facts)) => {
             for fact in facts {
                 match fact {
@@ -142,6 +149,19 @@ fn inform(link: &mut Link, info: LinkInfo) {
             }
         }
         _ => {}
+    }
+}
+
+/// A kernel without CONFIG_BRIDGE_VLAN_FILTERING too says that a bridge does not filter, but it does
+/// not speak of a default VLAN (`br_fill_info`, net/bridge/br_netlink.c).
+fn inform_of_vlans(link: &mut Link, facts: &[InfoBridge]) {
+    let default = facts.iter().find_map(|fact| match fact {
+        InfoBridge::VlanDefaultPvid(id) => Some(*id),
+        _ => None,
+    });
+    if let Some(id) = default {
+        link.default_vlan = (id != 0).then_some(id);
+        link.vlan_filtering = Some(facts.contains(&InfoBridge::VlanFiltering(true)));
     }
 }
 
@@ -169,6 +189,18 @@ pub fn add_veth(
         None => near,
     };
     create(rtnl, near.build(), operation)
+}
+
+/// Creates a veth pair of the calling thread's namespace, one end a port of a bridge. Both ends
+/// stay down.
+pub fn add_pair(rtnl: &Rtnl, pair: &Pair, master: u32, operation: &impl Display) -> Result<()> {
+    let far = LinkUnspec::new_with_name(pair.host.as_str());
+    let far = one_queue(end(far, pair.host_mac, pair.mtu)).build();
+    let near = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+        .name(pair.port.as_str())
+        .controller(master)
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(far)));
+    create(rtnl, one_queue(end(near, pair.port_mac, pair.mtu)).build(), operation)
 }
 
 /// A veth that is not told makes a queue per processor and then uses one of each kind
@@ -277,6 +309,13 @@ fn set_port(rtnl: &Rtnl, index: u32, fact: InfoBridgePort, operation: &impl Disp
         .set_port_data(InfoPortData::BridgePort(vec![fact]))
         .build();
     rtnl.change(RouteNetlinkMessage::NewLink(message), 0, operation)
+}
+
+/// Whether the calling thread's namespace still lists this link. Unlike the other questions here it
+/// does not wait for the lock that the kernel holds while it takes a link down (`dev_ioctl` reads
+/// under RCU, net/core/dev_ioctl.c).
+pub fn is_listed(name: &IfName, index: u32) -> bool {
+    nix::net::if_::if_nametoindex(name.as_str()) == Ok(index)
 }
 
 /// Removes a link, and waits until the kernel has freed it. Where that matters, see

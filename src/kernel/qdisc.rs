@@ -82,7 +82,11 @@ pub fn shape(rtnl: &Rtnl, index: u32, rate: &Rate, operation: &impl Display) -> 
 /// Takes a link's root queue away; the kernel puts its default in its place.
 pub fn unshape(rtnl: &Rtnl, index: u32, operation: &impl Display) -> Result<()> {
     let message = message(index, TcHandle::UNSPEC, TcHandle::ROOT, TBF, None);
-    rtnl.change(RouteNetlinkMessage::DelQueueDiscipline(message), 0, operation)
+    match rtnl.change(RouteNetlinkMessage::DelQueueDiscipline(message), 0, operation) {
+        // It has a root queue of another kind (`tc_get_qdisc`, net/sched/sch_api.c): ours is gone.
+        Err(e) if e.errno() == Some(libc::EINVAL) => Ok(()),
+        other => other,
+    }
 }
 
 /// The token bucket that is a link's root queue, if it is one.

@@ -3,14 +3,14 @@
 
 use std::net::IpAddr;
 
-use crate::addr::{Family, HostAddr};
+use crate::addr::Family;
 use crate::apply::is_stored;
 use crate::error::{Error, Result};
 use crate::extension::{Admission, Extension, Limit, Part, Publishing, Tuning};
 use crate::host::Host;
-use crate::ident::{IfName, Mac};
+use crate::ident::{AttachmentId, IfName, Mac};
 use crate::isolation::Isolation;
-use crate::kernel::link::{self, Link};
+use crate::kernel::link::{self, Link, Port};
 use crate::kernel::{netns, nftables, route, sockets, sysctl};
 use crate::observe::{bridged_frames_all_filtered, bridged_frames_filtered, occupied};
 use crate::plan::extension::{ConfinedLink, Surroundings, Way};
@@ -46,27 +46,31 @@ pub fn surroundings(host: &Host, extension: &Extension, target: &Target) -> Resu
     match &extension.part {
         Part::Publish(publishing) => around_ports(host, publishing),
         Part::Admit(admission) => around_admission(host, admission),
-        Part::Limit(limit) => around_limit(host, limit),
+        Part::Limit(limit) => around_limit(host, &extension.id, limit),
         Part::Tune(tuning) => around_settings(target, &extension.id.ifname, tuning),
     }
 }
 
 fn around_ports(host: &Host, publishing: &Publishing) -> Result<Surroundings> {
-    let addresses: Vec<HostAddr> =
-        publishing.addresses.iter().copied().map(HostAddr::single).collect();
-    let ports = plan::published(&publishing.publish, &addresses);
     let mut around = Surroundings {
         ruleset: nftables::is_current(host.nft()?, Rules::Inet)?,
-        taken_ports: occupied(host, &ports)?,
+        taken_ports: occupied(host, &publishing.ports())?,
         ..Surroundings::default()
     };
     if publishing.local {
         around.bridged_frames_filtered = bridged_frames_filtered()?;
+        around.reflecting = port(host, publishing.host_ifname.as_ref())?.hairpin;
         for ip in &publishing.addresses {
             around.ways.extend(way(host, *ip)?);
         }
     }
     Ok(around)
+}
+
+/// How a port of a bridge is set, if there is one.
+fn port(host: &Host, name: Option<&IfName>) -> Result<Port> {
+    let link = name.map(|name| link::by_name(&host.rtnl, name)).transpose()?.flatten();
+    Ok(link.map(|link| link.port).unwrap_or_default())
 }
 
 /// The link that leads to an address without a next hop.
@@ -121,13 +125,25 @@ fn around_admission(host: &Host, admission: &Admission) -> Result<Surroundings> 
     });
     let bridged_frames_filtered = bridged_frames_all_filtered()?;
     let confined = confined.transpose()?;
-    Ok(Surroundings { ruleset, confined, bridged_frames_filtered, ..Surroundings::default() })
+    let isolated = port(host, admission.port.as_ref())?.isolated;
+    Ok(Surroundings {
+        ruleset,
+        confined,
+        bridged_frames_filtered,
+        isolated,
+        ..Surroundings::default()
+    })
 }
 
-fn around_limit(host: &Host, limit: &Limit) -> Result<Surroundings> {
+fn around_limit(host: &Host, id: &AttachmentId, limit: &Limit) -> Result<Surroundings> {
     let link = link::by_name(&host.rtnl, &limit.host_ifname)?;
-    let (host_mtu, ipv6) = (link.map(|link| link.mtu), sockets::has_ipv6());
-    Ok(Surroundings { host_mtu, ipv6, ..Surroundings::default() })
+    let attachment = host.state.record(id)?.map(|record| record.attachment);
+    Ok(Surroundings {
+        host_mtu: link.map(|link| link.mtu),
+        limited: attachment.is_some_and(|attachment| !attachment.bandwidth.is_unlimited()),
+        ipv6: sockets::has_ipv6(),
+        ..Surroundings::default()
+    })
 }
 
 fn around_settings(target: &Target, ifname: &IfName, tuning: &Tuning) -> Result<Surroundings> {
@@ -136,10 +152,10 @@ fn around_settings(target: &Target, ifname: &IfName, tuning: &Tuning) -> Result<
     let mut around =
         Surroundings { attributes: link.as_ref().map(attributes), ..Surroundings::default() };
     if !tuning.sysctls.is_empty() {
-        let present = |s: &Sysctl| Ok(sysctl::read(&s.key)?.map(|value| (s.key.clone(), value)));
-        let read =
-            || tuning.sysctls.iter().filter_map(|s| present(s).transpose()).collect::<Result<_>>();
-        around.container_sysctls = netns::visit(target.netns(), read).flatten()?;
+        // One that cannot be read, such as a secret that was never set, cannot be put back either.
+        let present = |s: &Sysctl| Some((s.key.clone(), sysctl::read(&s.key).ok().flatten()?));
+        let read = || tuning.sysctls.iter().filter_map(present).collect();
+        around.container_sysctls = netns::visit(target.netns(), read)?;
     }
     Ok(around)
 }

@@ -11,7 +11,7 @@ use crate::isolation::Isolation;
 use crate::outcome::Attachment;
 use crate::plan::observed::{Observed, ObservedBridge};
 use crate::plan::step::{Label, LinkAttributes, Planned, Side, Step, UndoScope};
-use crate::plan::{container_link, container_routes, link_sysctl, with_link, write};
+use crate::plan::{container_link, container_routes, link_sysctl, vlan, with_link, write};
 use crate::request::{Network, Sysctl, SysctlKey};
 use crate::ruleset::Element;
 
@@ -26,9 +26,23 @@ pub fn label(name: &IfName) -> Label {
     Label { name: name.clone(), alias: alias(name), mac: identity.host_mac() }
 }
 
-/// The gateway on this bridge for an address, when the caller names none.
+/// The host's link on the segment, and what was observed of it.
+struct Segment<'a> {
+    name: &'a IfName,
+    known: Option<&'a ObservedBridge>,
+}
+
+impl<'a> Segment<'a> {
+    /// The bridge itself, or the host's own link on the containers' VLAN.
+    fn of(bridge: &'a IfName, attachment: &'a Attachment, observed: &'a Observed) -> Self {
+        let own = attachment.gateway_ifname.as_ref();
+        Self { name: own.unwrap_or(bridge), known: observed.segment(own.is_some()) }
+    }
+}
+
+/// The gateway on the segment for an address, when the caller names none.
 pub fn gateway(
-    name: &IfName,
+    bridge: &IfName,
     network: &Network,
     address: HostAddr,
     observed: &Observed,
@@ -36,7 +50,10 @@ pub fn gateway(
     if !network.bridging.host_gateway {
         return Ok(None);
     }
-    let foreign = observed.bridge.as_ref().filter(|bridge| bridge.is_bridge && !bridge.ours);
+    let link = network.gateway_ifname()?;
+    let name = link.as_ref().unwrap_or(bridge);
+    let known = observed.segment(link.is_some());
+    let foreign = known.filter(|known| (known.is_bridge || link.is_some()) && !known.ours);
     let foreign = foreign.filter(|_| !network.bridging.adopt);
     let Some(bridge) = foreign else {
         return Ok(Some(address.default_gateway()));
@@ -44,14 +61,19 @@ pub fn gateway(
     let own = bridge.addresses.iter().map(|own| own.ip()).find(|ip| address.prefix().contains(*ip));
     let needed = network.default_route || network.nat || !network.publish.is_empty();
     match own {
-        None if needed => Err(Error::new(
-            ErrorKind::BridgeUnsuitable,
-            format!("bridge {name} has no address in {} to be the gateway, and is not netup's to change", address.prefix()),
-        )
-        .hint(format!("run ip address add {}/{} dev {name}, or give --gateway, or --no-default-route without --nat and -p",
-            address.default_gateway(), address.prefix().length()))),
+        None if needed => Err(gateway_missing(network, name, address)),
         own => Ok(own),
     }
+}
+
+fn gateway_missing(network: &Network, name: &IfName, address: HostAddr) -> Error {
+    let what = if network.bridging.vlan.is_some() { "link" } else { "bridge" };
+    Error::new(
+        ErrorKind::BridgeUnsuitable,
+        format!("{what} {name} has no address in {} to be the gateway, and is not netup's to change", address.prefix()),
+    )
+    .hint(format!("run ip address add {}/{} dev {name}, or give --gateway, or --no-default-route without --nat and -p",
+        address.default_gateway(), address.prefix().length()))
 }
 
 /// What the bridge lacks. It is undone when the bridge's last attachment goes.
@@ -62,24 +84,56 @@ pub fn shared(
     observed: &Observed,
 ) -> Vec<Planned> {
     let known = observed.bridge.as_ref();
+    let segment = Segment::of(name, attachment, observed);
+    let own_link = attachment.gateway_ifname.is_some();
     let mut steps = Vec::new();
     if known.is_none() {
         steps.extend(create(name, attachment, observed));
     }
-    if bridging.host_gateway && known.is_none_or(|bridge| bridge.ours || bridging.adopt) {
-        steps.extend(
-            known.into_iter().flat_map(|known| displaced(name, attachment, bridging, known)),
-        );
-        steps.extend(missing_gateways(name, attachment, bridging, known));
+    if !own_link {
+        steps.extend(gateways(&segment, attachment, bridging));
     }
     steps.extend(known.into_iter().flat_map(|bridge| settle(name, bridge)));
     if bridging.promiscuous && !known.is_some_and(|bridge| bridge.promiscuous) {
         steps.push(promiscuous(name, known));
     }
-    steps.extend(localnet(name, attachment, known));
-    let lacking = lacking_elements(name, attachment, observed);
+    if bridging.has_vlans() {
+        steps.extend(vlan::filter(name, known));
+    }
+    if let (true, Some(id)) = (own_link, bridging.vlan) {
+        steps.extend(vlan_gateway(name, id, &segment, attachment, observed).steps());
+        steps.extend(gateways(&segment, attachment, bridging));
+    }
+    steps.extend(localnet(&segment, attachment));
+    let lacking = lacking_elements(name, &segment, attachment, observed);
     steps.extend((!lacking.is_empty()).then(|| elements(lacking)));
     steps
+}
+
+fn vlan_gateway<'a>(
+    bridge: &'a IfName,
+    id: u16,
+    segment: &Segment<'a>,
+    attachment: &Attachment,
+    observed: &'a Observed,
+) -> vlan::Gateway<'a> {
+    let Segment { name, known } = *segment;
+    // What is too long for the link is lost on the way, without a word to the sender.
+    let mtu = observed.bridge.as_ref().map(|bridge| bridge.mtu).or(attachment.mtu);
+    let ipv6 = observed.ipv6;
+    vlan::Gateway { name, known, bridge, observed: observed.bridge.as_ref(), id, mtu, ipv6 }
+}
+
+/// The host's addresses on the segment, where it is to be the gateway and may be given them.
+fn gateways(segment: &Segment<'_>, attachment: &Attachment, bridging: &Bridging) -> Vec<Planned> {
+    let Segment { name, known } = *segment;
+    if !bridging.host_gateway || !known.is_none_or(|known| known.ours || bridging.adopt) {
+        return Vec::new();
+    }
+    let displaced =
+        known.into_iter().flat_map(|known| displaced(name, attachment, bridging, known));
+    let missing = missing_gateways(name, attachment, bridging, known);
+    displaced.chain(missing).collect()
 }
 
 /// What an existing bridge needs before a port joins: ours to be up, and one without ports to keep
@@ -210,11 +264,8 @@ fn add_address(name: &IfName, address: HostAddr) -> Step {
     Step::AddAddress { side, name, address, connected: true, detect_duplicates: false }
 }
 
-fn localnet(
-    name: &IfName,
-    attachment: &Attachment,
-    known: Option<&ObservedBridge>,
-) -> Option<Planned> {
+fn localnet(segment: &Segment<'_>, attachment: &Attachment) -> Option<Planned> {
+    let Segment { name, known } = *segment;
     let set = known.is_some_and(|bridge| bridge.route_localnet);
     let value = |value| host_sysctl(Family::V4, name, "route_localnet", value);
     (attachment.publishes(Family::V4) && !set).then(|| Planned {
@@ -224,16 +275,26 @@ fn localnet(
     })
 }
 
-/// The bridge's elements that the tables do not hold yet.
-fn lacking_elements(name: &IfName, attachment: &Attachment, observed: &Observed) -> Vec<Element> {
+/// The bridge's elements that the tables do not hold yet, and those of the host's link on the VLAN.
+fn lacking_elements(
+    name: &IfName,
+    segment: &Segment<'_>,
+    attachment: &Attachment,
+    observed: &Observed,
+) -> Vec<Element> {
     let known = observed.bridge.as_ref();
     let mut elements = Vec::new();
     if !known.is_some_and(|bridge| bridge.in_ruleset) {
         let uplink = known.is_some_and(|bridge| bridge.uplink);
         elements.extend(of_bridge(name, uplink, observed.bridged_frames_filtered));
     }
-    if !known.is_some_and(|bridge| bridge.confined) {
-        elements.extend(confinement(name, attachment.isolation));
+    if let Some(link) = &attachment.gateway_ifname
+        && !segment.known.is_some_and(|link| link.in_ruleset)
+    {
+        elements.extend(vlan::elements(link));
+    }
+    if !segment.known.is_some_and(|link| link.confined) {
+        elements.extend(confinement(segment.name, attachment.isolation));
     }
     elements
 }
@@ -297,22 +358,29 @@ pub fn steps(
 /// What the port is told before it takes part.
 fn port(attachment: &Attachment, bridging: &Bridging, observed: &Observed) -> Vec<Planned> {
     let name = || attachment.host_ifname.clone();
+    // On a VLAN it is the host's own link that sees packets, not frames on their way to it.
+    let (filtered, all_filtered) = match bridging.vlan {
+        Some(_) => (false, false),
+        None => (observed.bridged_frames_filtered, observed.bridged_frames_all_filtered),
+    };
     // A container's packet to its own published port is redirected while it is still a frame
     // on the bridge (br_nf_pre_routing_finish, net/bridge/br_netfilter_hooks.c), so it must
     // leave by the port that it came from.
-    let redirected = observed.bridged_frames_filtered && !attachment.publish.is_empty();
+    let redirected = filtered && !attachment.publish.is_empty();
     let reflect = (bridging.hairpin || redirected).then(|| Step::Reflect { name: name() });
     let isolate = || Step::Isolate { name: name() };
     let separate = match attachment.isolation {
         // Likewise one to a neighbour's published port, which isolated ports would keep from each
         // other. The rules tell them apart, as long as they see the frames.
-        Isolation::Isolated if observed.bridged_frames_all_filtered => Some(filter_frames()),
+        Isolation::Isolated if all_filtered => Some(filter_frames()),
         Isolation::Isolated => Some(isolate()),
         _ => None,
     };
     let asked = bridging.isolated_port && separate != Some(isolate());
     let asked = asked.then(isolate);
-    reflect.into_iter().chain(separate).chain(asked).map(with_link).collect()
+    let vlans = vlan::port(&attachment.host_ifname, bridging, observed.bridge.as_ref());
+    let told = reflect.into_iter().chain(separate).chain(asked).map(with_link);
+    told.chain(vlans).collect()
 }
 
 /// The switches of br_netfilter, for each family.

@@ -5,10 +5,13 @@ use std::net::IpAddr;
 use crate::addr::Family;
 use crate::bridging::Bridging;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ident::IfName;
 use crate::outcome::Attachment;
-use crate::plan::bridge;
-use crate::plan::observed::{ContainerRoute, MAIN_TABLE, Observed, Reached, TakenPort};
+use crate::plan::observed::{
+    ContainerRoute, MAIN_TABLE, Observed, ObservedBridge, Reached, TakenPort,
+};
 use crate::plan::step::{Planned, Side, Step};
+use crate::plan::{bridge, vlan};
 use crate::request::{RouteRequest, Topology};
 
 /// Refuses an attachment that cannot come about beside what exists.
@@ -62,10 +65,37 @@ fn bridge(attachment: &Attachment, bridging: &Bridging, observed: &Observed) -> 
         return Err(Error::new(ErrorKind::BridgeUnsuitable, format!("bridge {name} is down"))
             .hint(format!("run ip link set {name} up")));
     }
+    vlans(name, bridge, bridging)?;
+    let segment = observed.segment(attachment.gateway_ifname.is_some());
+    match segment {
+        Some(segment) => gateways_in_the_way(attachment, bridging, segment),
+        None => Ok(()),
+    }
+}
+
+fn vlans(name: &IfName, bridge: &ObservedBridge, bridging: &Bridging) -> Result<()> {
+    match bridge.vlan_filtering {
+        _ if !bridging.has_vlans() => Ok(()),
+        None => Err(vlan::unsupported(name)),
+        Some(false) if !bridge.ours && !bridging.adopt => Err(Error::new(
+            ErrorKind::BridgeUnsuitable,
+            format!("bridge {name} does not keep VLANs apart, and is not netup's to change"),
+        )
+        .hint(format!("run ip link set {name} type bridge vlan_filtering 1"))),
+        Some(_) => Ok(()),
+    }
+}
+
+fn gateways_in_the_way(
+    attachment: &Attachment,
+    bridging: &Bridging,
+    segment: &ObservedBridge,
+) -> Result<()> {
     if !bridging.adopt || !bridging.host_gateway || bridging.force_address {
         return Ok(());
     }
-    match bridge::in_the_way(attachment, bridge).first() {
+    let name = attachment.segment().map_or("", IfName::as_str);
+    match bridge::in_the_way(attachment, segment).first() {
         Some((own, gateway)) => Err(Error::new(
             ErrorKind::BridgeUnsuitable,
             format!("bridge {name} already has an IP address different from {gateway}: {own}"),
@@ -111,7 +141,7 @@ fn reached(ip: IpAddr, observed: &Observed) -> Option<&Reached> {
 }
 
 fn is_bridge(link: Option<&str>, attachment: &Attachment) -> bool {
-    matches!(&attachment.topology, Topology::Bridge(name) if link == Some(name.as_str()))
+    link.is_some() && link == attachment.segment().map(IfName::as_str)
 }
 
 fn taken(ip: IpAddr, why: String) -> Error {

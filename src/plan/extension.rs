@@ -4,19 +4,19 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::addr::{Family, HostAddr};
+use crate::addr::Family;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extension::{Admission, Backend, Extension, Limit, Part, Publishing, Tuning};
 use crate::ident::{AttachmentId, IfName};
 use crate::iptables::IptablesAdmission;
 use crate::isolation::Isolation;
 use crate::plan::bandwidth::{self, Limited};
-use crate::plan::nat::{published, shared_rules, transaction_of};
+use crate::plan::nat::{shared_rules, transaction_of};
 use crate::plan::observed::TakenPort;
 use crate::plan::step::{LinkAttributes, Planned, Side, Step, UndoScope};
 use crate::plan::{bridge, conflict, link_sysctl, with_link, write};
 use crate::request::{Sysctl, SysctlKey};
-use crate::ruleset::Element;
+use crate::ruleset::{Element, PublishedPort};
 
 /// A snapshot of what surrounds an interface, as far as one part needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,8 +33,14 @@ pub struct Surroundings {
     pub taken_ports: Vec<TakenPort>,
     /// The link that the isolation applies to.
     pub confined: Option<ConfinedLink>,
+    /// Whether the container's port of the bridge sends frames back where they came from.
+    pub reflecting: bool,
+    /// Whether that port is kept from other isolated ports.
+    pub isolated: bool,
     /// The MTU of the host's end of the veth pair.
     pub host_mtu: Option<u32>,
+    /// Whether the attachment has limits of its own.
+    pub limited: bool,
     /// The present values of the kernel parameters, in the container.
     pub container_sysctls: BTreeMap<SysctlKey, String>,
     /// The interface's present attributes; `None` if it is not there.
@@ -93,16 +99,15 @@ impl ExtensionPlan {
 pub fn extension(wanted: &Extension, around: &Surroundings) -> Result<ExtensionPlan> {
     match &wanted.part {
         Part::Publish(publishing) => publish(publishing, around),
-        Part::Admit(admission) => Ok(admit(admission, around)),
-        Part::Limit(limit) => Ok(restrict(&wanted.id, limit, around)),
+        Part::Admit(admission) => admit(admission, around),
+        Part::Limit(limit) => restrict(&wanted.id, limit, around),
         Part::Tune(tuning) => tune(&wanted.id, tuning, around),
     }
 }
 
 fn publish(publishing: &Publishing, around: &Surroundings) -> Result<ExtensionPlan> {
     conflict::ports_free(&around.taken_ports)?;
-    let addresses: Vec<HostAddr> =
-        publishing.addresses.iter().copied().map(HostAddr::single).collect();
+    let ports = distinct(publishing.ports())?;
     let mut plan =
         ExtensionPlan { foundation: shared_rules(around.ruleset), ..ExtensionPlan::default() };
     let mut elements = Vec::new();
@@ -112,10 +117,29 @@ fn publish(publishing: &Publishing, around: &Surroundings) -> Result<ExtensionPl
     if publishing.masquerade_all {
         elements.extend(publishing.addresses.iter().copied().map(Element::MasqueradeAll));
     }
-    let ports = published(&publishing.publish, &addresses);
     elements.extend(ports.iter().copied().map(Element::Publish));
     plan.steps.extend(transaction_of(elements, &ports));
     Ok(plan)
+}
+
+/// Each port once. Two that differ only in where they lead contradict each other.
+fn distinct(ports: Vec<PublishedPort>) -> Result<Vec<PublishedPort>> {
+    let mut known = BTreeMap::new();
+    let mut distinct = Vec::new();
+    for port in ports {
+        let PublishedPort { host_ip, protocol, host_port, ip, port: of_container } = port;
+        let key = (Family::of(ip), host_ip, protocol, host_port);
+        match known.insert(key, (ip, of_container)) {
+            None => distinct.push(port),
+            Some(same) if same == (ip, of_container) => {}
+            Some((_, other)) => {
+                return Err(Error::invalid(format!(
+                    "port {host_port}/{protocol} of the host cannot lead to both {other} and {of_container}"
+                )));
+            }
+        }
+    }
+    Ok(distinct)
 }
 
 /// For the host's own `127.0.0.1` and for the container itself: by the bridge, which is shared, or
@@ -147,8 +171,9 @@ fn open_ways(
     }
     if let (true, Some(port)) = (around.bridged_frames_filtered, &publishing.host_ifname)
         && around.ways.iter().any(|way| way.is_bridge)
+        && !around.reflecting
     {
-        plan.steps.push(with_link(Step::Reflect { name: port.clone() }));
+        plan.steps.push(hung(Step::Reflect { name: port.clone() }));
     }
 }
 
@@ -178,33 +203,51 @@ fn added(elements: Vec<Element>) -> Planned {
     }
 }
 
-fn admit(admission: &Admission, around: &Surroundings) -> ExtensionPlan {
+fn admit(admission: &Admission, around: &Surroundings) -> Result<ExtensionPlan> {
     let mut plan = ExtensionPlan::default();
-    if let Some(link) = &around.confined {
-        plan.foundation = shared_rules(around.ruleset);
-        let elements = match link.is_bridge {
-            true => bridge::confinement(&link.name, admission.isolation),
-            false => vec![Element::Confined(link.name.clone())],
-        };
-        let element = added(elements);
-        let missing: Vec<Planned> = (!link.present).then_some(element).into_iter().collect();
-        match link.is_bridge {
-            true => {
-                plan.bridge = Some((link.name.clone(), missing));
-                plan.steps.extend(isolated_port(admission, around));
-            }
-            false => plan.steps.extend(missing),
-        }
+    if admission.isolation != Isolation::Open {
+        confine(admission, around, &mut plan)?;
     }
     plan.steps.extend(passage(admission));
-    plan
+    Ok(plan)
+}
+
+/// What was asked to be kept out and could come in all the same would be worse than a refusal.
+fn confine(admission: &Admission, around: &Surroundings, plan: &mut ExtensionPlan) -> Result<()> {
+    let Some(link) = &around.confined else {
+        return Err(unconfinable("there is no link on the host by which it is reached"));
+    };
+    plan.foundation = shared_rules(around.ruleset);
+    let elements = match link.is_bridge {
+        true => bridge::confinement(&link.name, admission.isolation),
+        false => vec![Element::Confined(link.name.clone())],
+    };
+    let missing: Vec<Planned> = (!link.present).then(|| added(elements)).into_iter().collect();
+    match link.is_bridge {
+        true => {
+            plan.bridge = Some((link.name.clone(), missing));
+            plan.steps.extend(isolated_port(admission, around)?);
+        }
+        false => plan.steps.extend(missing),
+    }
+    Ok(())
+}
+
+fn unconfinable(why: &str) -> Error {
+    Error::invalid(format!("the container cannot be isolated: {why}"))
+        .hint("isolation is for containers behind a bridge or a veth pair of the host")
 }
 
 /// Between ports of one bridge the rules have a say only where they see bridged frames.
-fn isolated_port(admission: &Admission, around: &Surroundings) -> Option<Planned> {
+fn isolated_port(admission: &Admission, around: &Surroundings) -> Result<Option<Planned>> {
     let apart = admission.isolation == Isolation::Isolated && !around.bridged_frames_filtered;
-    let port = admission.port.as_ref().filter(|_| apart)?;
-    Some(with_link(Step::Isolate { name: port.clone() }))
+    if !apart || around.isolated {
+        return Ok(None);
+    }
+    match &admission.port {
+        Some(port) => Ok(Some(hung(Step::Isolate { name: port.clone() }))),
+        None => Err(unconfinable("its port of the bridge is not known")),
+    }
 }
 
 /// What lets the container's packets through rules that are not ours.
@@ -231,27 +274,56 @@ fn passage(admission: &Admission) -> Option<Planned> {
     Some(Planned { step, undo: vec![undo], scope: UndoScope::Attachment })
 }
 
-fn restrict(id: &AttachmentId, limit: &Limit, around: &Surroundings) -> ExtensionPlan {
+fn restrict(id: &AttachmentId, limit: &Limit, around: &Surroundings) -> Result<ExtensionPlan> {
     let host = &limit.host_ifname;
+    // Taking ours back after a failure must not lift somebody else's.
+    if around.limited {
+        return Err(Error::new(
+            ErrorKind::AttachmentExists,
+            format!("the traffic of {id} is limited already"),
+        )
+        .hint("limit it in one place: by one plugin of the chain"));
+    }
     let limited = Limited { id, host, mtu: around.host_mtu, ipv6: around.ipv6 };
     let steps = bandwidth::steps(&limited, limit.bandwidth);
-    let steps = steps.into_iter().map(|planned| unhung_on_failure(planned, host)).collect();
-    ExtensionPlan { steps, ..ExtensionPlan::default() }
+    let of_host = |planned: Planned| match unhung(&planned.step) {
+        // What is done to the block goes with it.
+        Some(_) if !concerns(&planned.step, host) => planned,
+        _ => hung_planned(planned),
+    };
+    let steps = steps.into_iter().map(of_host).collect();
+    Ok(ExtensionPlan { steps, ..ExtensionPlan::default() })
+}
+
+fn concerns(step: &Step, host: &IfName) -> bool {
+    matches!(step, Step::Shape { name, .. } | Step::Redirect { from: name, .. } if name == host)
 }
 
 /// What hangs on the host's end goes with it, at no cost, for that goes next; taken away by itself,
 /// the kernel would be waited for. After a failure the link may stay.
-fn unhung_on_failure(planned: Planned, host: &IfName) -> Planned {
-    let undo = match &planned.step {
-        Step::Shape { name, .. } if name == host => Step::Unshape { name: name.clone() },
-        Step::Redirect { from, .. } => Step::Unredirect { from: from.clone() },
-        _ => return planned,
-    };
-    Planned { undo: vec![undo], scope: UndoScope::Failure, ..planned }
+fn hung(step: Step) -> Planned {
+    hung_planned(with_link(step))
 }
 
-/// The settings, with what was there before as their inverse. What belongs to the interface alone
-/// goes with it.
+fn hung_planned(planned: Planned) -> Planned {
+    match unhung(&planned.step) {
+        Some(undo) => Planned { undo: vec![undo], scope: UndoScope::Failure, ..planned },
+        None => planned,
+    }
+}
+
+/// What takes away what hangs on a link that stays.
+pub fn unhung(step: &Step) -> Option<Step> {
+    match step {
+        Step::Shape { name, .. } => Some(Step::Unshape { name: name.clone() }),
+        Step::Redirect { from, .. } => Some(Step::Unredirect { from: from.clone() }),
+        Step::Reflect { name } => Some(Step::Unreflect { name: name.clone() }),
+        Step::Isolate { name } => Some(Step::Unisolate { name: name.clone() }),
+        _ => None,
+    }
+}
+
+/// The settings, with what was there before as their inverse: the interface may live on.
 fn tune(id: &AttachmentId, tuning: &Tuning, around: &Surroundings) -> Result<ExtensionPlan> {
     let Some(present) = &around.attributes else {
         return Err(Error::new(
@@ -260,8 +332,7 @@ fn tune(id: &AttachmentId, tuning: &Tuning, around: &Surroundings) -> Result<Ext
         )
         .hint("settings are for an interface that an earlier plugin has made"));
     };
-    let mut steps: Vec<Planned> =
-        tuning.sysctls.iter().map(|sysctl| set(id, sysctl, around)).collect();
+    let mut steps: Vec<Planned> = tuning.sysctls.iter().map(|sysctl| set(sysctl, around)).collect();
     if tuning.attributes != LinkAttributes::default() {
         let (side, name) = (Side::Container, id.ifname.clone());
         let former = former(present, &tuning.attributes);
@@ -275,11 +346,8 @@ fn tune(id: &AttachmentId, tuning: &Tuning, around: &Surroundings) -> Result<Ext
     Ok(ExtensionPlan { steps, ..ExtensionPlan::default() })
 }
 
-fn set(id: &AttachmentId, sysctl: &Sysctl, around: &Surroundings) -> Planned {
+fn set(sysctl: &Sysctl, around: &Surroundings) -> Planned {
     let step = write(Side::Container, sysctl.clone());
-    if sysctl.key.is_of_link(&id.ifname) {
-        return with_link(step);
-    }
     let former = around.container_sysctls.get(&sysctl.key);
     let undo = former.map(|value| {
         write(Side::Container, Sysctl { key: sysctl.key.clone(), value: value.clone() })

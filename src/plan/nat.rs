@@ -19,7 +19,7 @@ pub fn foundation(
     observed: &Observed,
 ) -> Vec<Planned> {
     let mut steps = shared_rules(observed.ruleset);
-    if bridging.guard_mac && !observed.bridge_ruleset {
+    if bridging.needs_frame_rules() && !observed.bridge_ruleset {
         let remove = vec![Step::RemoveBridgeRuleset];
         steps.push(shared(Shared::BridgeRules, Step::InstallBridgeRuleset, remove));
     }
@@ -74,6 +74,7 @@ pub fn barriers(attachment: &Attachment, bridging: &Bridging) -> Vec<Planned> {
     if attachment.topology == Topology::Routed && attachment.isolation == Isolation::Isolated {
         elements.push(Element::Confined(link()));
     }
+    elements.extend(bridging.vlan.map(|_| Element::Untracked(link())));
     if bridging.guard_mac {
         elements.push(Element::GuardedPort(link()));
         elements.push(Element::GenuineMac(link(), attachment.mac));

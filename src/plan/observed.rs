@@ -43,6 +43,8 @@ pub struct Observed {
     pub bridged_frames_all_filtered: bool,
     /// The link that has the bridge's name.
     pub bridge: Option<ObservedBridge>,
+    /// The link that has the name of the host's own on the container's VLAN, if it is to have one.
+    pub vlan_gateway: Option<ObservedBridge>,
     /// How the host reaches each address and gateway of the request.
     pub reached: Vec<Reached>,
     /// Ports of the request that are taken, and by whom.
@@ -99,7 +101,15 @@ fn main_table() -> u32 {
     MAIN_TABLE
 }
 
-/// A link that has the name of the wanted bridge.
+impl Observed {
+    /// The host's link on the segment: its own on the container's VLAN, or the bridge itself.
+    #[must_use]
+    pub fn segment(&self, on_vlan: bool) -> Option<&ObservedBridge> {
+        if on_vlan { self.vlan_gateway.as_ref() } else { self.bridge.as_ref() }
+    }
+}
+
+/// A link that has the name of the wanted bridge, or of the host's own link on a VLAN of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ObservedBridge {
@@ -131,6 +141,12 @@ pub struct ObservedBridge {
     pub confined: bool,
     /// `route_localnet`, as it stands.
     pub route_localnet: bool,
+    /// Whether it tells VLANs apart; `None` if the kernel cannot.
+    #[serde(default)]
+    pub vlan_filtering: Option<bool>,
+    /// The VLAN that a new port of it is in.
+    #[serde(default)]
+    pub default_vlan: Option<u16>,
 }
 
 /// The host's routing entry for an address.

@@ -9,7 +9,7 @@ use crate::bandwidth::Rate;
 use crate::firewalld;
 use crate::ident::IfName;
 use crate::iptables;
-use crate::plan::step::{FlowKey, LinkAttributes, Route, Side, Step, Veth};
+use crate::plan::step::{FlowKey, LinkAttributes, Pair, PortVlans, Route, Side, Step, Veth};
 use crate::ruleset::{self, Element, Rules};
 use crate::target::TargetName;
 
@@ -26,6 +26,7 @@ pub fn lines(step: &Step, target: &TargetName) -> Vec<String> {
             sysctls.iter().map(write).collect()
         }
         Step::Redirect { from, to } => redirect(from, to),
+        Step::SetVlans(vlans) => port_vlans(vlans),
         Step::FlushFlows(flows) => flows.iter().map(flush).collect(),
         Step::AddElements(elements) => element_lines("add", elements),
         Step::DeleteElements(elements) => element_lines("delete", elements),
@@ -45,6 +46,7 @@ fn command(step: &Step, target: &TargetName) -> Words {
             .pair("mtu", mtu.as_ref())
             .all("type bridge"),
         Step::AddVeth(veth) => add_veth(veth, target),
+        Step::AddPair(pair) => add_pair(pair),
         Step::AddIfb { name, mac, mtu } => link("add", name)
             .pair("address", Some(mac))
             .pair("mtu", mtu.as_ref())
@@ -64,6 +66,8 @@ fn command(step: &Step, target: &TargetName) -> Words {
         }
         Step::Reflect { name } => link("set", name).all("type bridge_slave hairpin on"),
         Step::Unreflect { name } => link("set", name).all("type bridge_slave hairpin off"),
+        Step::FilterVlans { name } => link("set", name).all("type bridge vlan_filtering 1"),
+        Step::UnfilterVlans { name } => link("set", name).all("type bridge vlan_filtering 0"),
         Step::Isolate { name } => link("set", name).all("type bridge_slave isolated on"),
         Step::Unisolate { name } => link("set", name).all("type bridge_slave isolated off"),
         Step::Shape { .. } | Step::Unshape { .. } | Step::Unredirect { .. } => shaping(step),
@@ -84,6 +88,7 @@ fn command(step: &Step, target: &TargetName) -> Words {
         | Step::InstallRuleset
         | Step::InstallBridgeRuleset
         | Step::Redirect { .. }
+        | Step::SetVlans(_)
         | Step::WriteSysctls { .. }
         | Step::FlushFlows(_)
         | Step::AddElements(_)
@@ -166,6 +171,30 @@ fn add_veth(veth: &Veth, target: &TargetName) -> Words {
         .pair("mtu", mtu.as_ref())
         .all(ONE_QUEUE)
         .pair("netns", Some(target.ip_argument()))
+}
+
+fn add_pair(pair: &Pair) -> Words {
+    let Pair { host, host_mac, port, port_mac, mtu, bridge } = pair;
+    let near = Words::of("ip link add").arg(port).pair("address", Some(port_mac));
+    near.pair("mtu", mtu.as_ref())
+        .all(ONE_QUEUE)
+        .pair("master", Some(bridge))
+        .all("type veth peer name")
+        .arg(host)
+        .pair("address", Some(host_mac))
+        .pair("mtu", mtu.as_ref())
+        .all(ONE_QUEUE)
+}
+
+fn port_vlans(vlans: &PortVlans) -> Vec<String> {
+    let PortVlans { name, without, tagged, native } = vlans;
+    let vlan = |verb: &str, id: &dyn Display| {
+        Words::of("bridge vlan").arg(verb).pair("dev", Some(name)).pair("vid", Some(id))
+    };
+    let leave = without.map(|id| vlan("delete", &id));
+    let tagged = tagged.iter().map(|range| vlan("add", range));
+    let native = vlan("add", native).all("pvid untagged");
+    leave.into_iter().chain(tagged).chain([native]).map(Words::line).collect()
 }
 
 fn set_link(words: Words, attributes: &LinkAttributes) -> Words {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::addr::{Family, HostAddr, Prefix};
 use crate::bandwidth::Rate;
+use crate::bridging::VlanRange;
 use crate::ident::{IfName, Mac};
 use crate::iptables::IptablesAdmission;
 use crate::publish::Protocol;
@@ -54,6 +55,8 @@ pub enum Step {
     },
     /// Create the veth pair, with the far end directly in the container.
     AddVeth(Veth),
+    /// Create a veth pair of the host's own, one end a port of a bridge.
+    AddPair(Pair),
     /// Create an intermediate functional block: what is redirected to it passes its queue and goes on
     /// as if nothing had been. So what a container sends can be shaped, as it arrives at the host.
     AddIfb {
@@ -114,6 +117,18 @@ pub enum Step {
         /// The port.
         name: IfName,
     },
+    /// Let a bridge tell VLANs apart, and keep them apart.
+    FilterVlans {
+        /// The bridge.
+        name: IfName,
+    },
+    /// Undo that.
+    UnfilterVlans {
+        /// The bridge.
+        name: IfName,
+    },
+    /// Put a port of a bridge into its VLANs.
+    SetVlans(PortVlans),
     /// Limit what leaves by a link of the host: a token bucket as its root queue.
     Shape {
         /// The link.
@@ -262,6 +277,36 @@ pub struct Veth {
     pub mtu: Option<u32>,
     /// The bridge that the host's end is a port of.
     pub bridge: Option<IfName>,
+}
+
+/// A veth pair with both ends on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pair {
+    /// The end that the host has its addresses on.
+    pub host: IfName,
+    /// Its hardware address.
+    pub host_mac: Mac,
+    /// The end that is a port of the bridge.
+    pub port: IfName,
+    /// Its hardware address.
+    pub port_mac: Mac,
+    /// The MTU of both ends, in bytes; `None` is the kernel's default.
+    pub mtu: Option<u32>,
+    /// The bridge.
+    pub bridge: IfName,
+}
+
+/// The VLANs of a bridge's port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortVlans {
+    /// The port.
+    pub name: IfName,
+    /// The VLAN that a new port is in by default and that this one leaves.
+    pub without: Option<u16>,
+    /// Those whose frames bear their number on the wire to the port.
+    pub tagged: Vec<VlanRange>,
+    /// The one whose frames bear none.
+    pub native: u16,
 }
 
 /// A route.

@@ -29,6 +29,7 @@ pub fn attachment() -> Attachment {
         target: "4711".parse().unwrap(),
         netns_cookie: 4096,
         topology: Topology::Routed,
+        gateway_ifname: None,
         host_ifname: "nu4ecb0a26d6a2".parse().unwrap(),
         host_ifindex: 1073741829,
         host_mac: "02:00:00:00:00:01".parse().unwrap(),

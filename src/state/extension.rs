@@ -1,17 +1,15 @@
 //! The record of what was added to one interface: written as an intent before the first change,
 //! completed after the last, as an attachment's is.
 
-use std::fs;
-use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::extension::{ExtensionId, PartKind};
 use crate::ident::{AttachmentId, ContainerId, IfName, NetworkName};
 use crate::plan::Step;
-use crate::state::{Phase, State, failed, make_folder, names_in};
+use crate::state::{Document, Phase, State, names_in};
 use crate::target::TargetName;
 
 /// The layout of the file.
@@ -62,6 +60,18 @@ impl ExtensionRecord {
     }
 }
 
+impl Document for ExtensionRecord {
+    const VERSION: u32 = VERSION;
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+
+    fn phase(&self) -> Phase {
+        self.phase
+    }
+}
+
 impl State {
     fn extension_path(&self, id: &ExtensionId) -> PathBuf {
         let name = format!("{}:{}", id.attachment.ifname, id.part.as_str());
@@ -74,50 +84,18 @@ impl State {
 
     /// The record of a part, if there is one.
     pub fn extension(&self, id: &ExtensionId) -> Result<Option<ExtensionRecord>> {
-        let path = self.extension_path(id);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(failed("read", &path, &e)),
-        };
-        let unreadable = |why: String| {
-            Error::new(ErrorKind::State, format!("record {} cannot be used: {why}", path.display()))
-                .hint("remove the file; netup reload --remove takes all rules away")
-        };
-        let record: ExtensionRecord =
-            serde_json::from_slice(&text).map_err(|e| unreadable(e.to_string()))?;
-        match record.version {
-            VERSION => Ok(Some(record)),
-            other => {
-                Err(unreadable(format!("its version is {other}, this release knows {VERSION}")))
-            }
-        }
+        let remedy = || "remove the file; netup reload --remove takes all rules away".to_owned();
+        self.read_document(&self.extension_path(id), remedy)
     }
 
     /// Writes a record.
     pub fn save_extension(&self, record: &ExtensionRecord) -> Result<()> {
-        let text = serde_json::to_vec(record).map_err(|e| {
-            Error::new(ErrorKind::State, format!("encode record {}: {e}", record.id))
-        })?;
-        let path = self.extension_path(&record.id);
-        let folder = self.extensions_folder(&record.id.attachment.container);
-        if record.phase == Phase::Intent {
-            make_folder(&folder)?;
-        }
-        // The folder goes with the container's last record, perhaps just now.
-        self.write_whole(&path, &text).or_else(|_| {
-            make_folder(&folder)?;
-            self.write_whole(&path, &text)
-        })
+        self.write_document(&self.extension_path(&record.id), record)
     }
 
     /// Forgets a part.
     pub fn forget_extension(&self, id: &ExtensionId) -> Result<()> {
-        let path = self.extension_path(id);
-        self.remove_whole(&path)?;
-        // Fails while the container has others, as it should.
-        drop(fs::remove_dir(self.extensions_folder(&id.attachment.container)));
-        Ok(())
+        self.remove_document(&self.extension_path(id))
     }
 
     /// The parts that were added to an interface.

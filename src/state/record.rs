@@ -1,20 +1,18 @@
 //! The record of one attachment: written as an intent before the first change, completed after the
 //! last. It holds all that is needed to take the attachment back, whatever became of it.
 
-use std::fs;
-use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::ident::{AttachmentId, ContainerId, IfName, NetworkName};
 use crate::outcome::Attachment;
 use crate::plan::Step;
 use crate::request::Network;
-use crate::state::{State, failed, make_folder, names_in};
+use crate::state::{Document, State, names_in};
 
-/// The layout of the file. A release that changes it reads the older ones too.
+/// The layout of the file.
 const VERSION: u32 = 1;
 
 /// How far an attach has come.
@@ -80,6 +78,18 @@ impl Record {
     }
 }
 
+impl Document for Record {
+    const VERSION: u32 = VERSION;
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+
+    fn phase(&self) -> Phase {
+        self.phase
+    }
+}
+
 impl State {
     fn record_path(&self, id: &AttachmentId) -> PathBuf {
         self.container_folder(&id.container).join(id.ifname.as_str())
@@ -91,50 +101,18 @@ impl State {
 
     /// The record of an attachment, if there is one.
     pub fn record(&self, id: &AttachmentId) -> Result<Option<Record>> {
-        let path = self.record_path(id);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(failed("read", &path, &e)),
-        };
-        let unreadable = |why: String| {
-            Error::new(ErrorKind::State, format!("record {} cannot be used: {why}", path.display()))
-                .hint(format!("remove the file, then run netup down {}", id.container))
-        };
-        let record: Record =
-            serde_json::from_slice(&text).map_err(|e| unreadable(e.to_string()))?;
-        match record.version {
-            VERSION => Ok(Some(record)),
-            other => {
-                Err(unreadable(format!("its version is {other}, this release knows {VERSION}")))
-            }
-        }
+        let remedy = || format!("remove the file, then run netup down {}", id.container);
+        self.read_document(&self.record_path(id), remedy)
     }
 
     /// Writes a record.
     pub fn save(&self, record: &Record) -> Result<()> {
-        let text = serde_json::to_vec(record).map_err(|e| {
-            Error::new(ErrorKind::State, format!("encode record {}: {e}", record.id()))
-        })?;
-        let path = self.record_path(record.id());
-        if record.phase == Phase::Complete {
-            return self.write_whole(&path, &text);
-        }
-        make_folder(&self.container_folder(&record.id().container))?;
-        // The folder goes with the container's last record, perhaps just now.
-        self.write_whole(&path, &text).or_else(|_| {
-            make_folder(&self.container_folder(&record.id().container))?;
-            self.write_whole(&path, &text)
-        })
+        self.write_document(&self.record_path(record.id()), record)
     }
 
     /// Forgets an attachment.
     pub fn forget(&self, id: &AttachmentId) -> Result<()> {
-        let path = self.record_path(id);
-        self.remove_whole(&path)?;
-        // Fails while other interfaces of the container are attached, as it should.
-        drop(fs::remove_dir(self.container_folder(&id.container)));
-        Ok(())
+        self.remove_document(&self.record_path(id))
     }
 
     /// The attachments of one container.

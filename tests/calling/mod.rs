@@ -157,7 +157,7 @@ pub fn without_what_stays(node: &Node) -> Dump {
 /// Pools remember which address is next; nothing else may be remembered.
 #[track_caller]
 pub fn assert_no_records(node: &Node) {
-    for kind in ["attachments", "claims", "bridges", "unfinished"] {
+    for kind in ["attachments", "extensions", "claims", "bridges", "unfinished"] {
         let entries = fs::read_dir(state_folder(node).join(kind)).into_iter().flatten();
         let left: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
         assert!(left.is_empty(), "{kind} still holds {left:?}");

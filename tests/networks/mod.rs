@@ -211,7 +211,7 @@ fn dump(host: &Node) -> Dump {
 
 /// Where netup remembers what exists.
 fn records(host: &Node) -> Vec<PathBuf> {
-    let kinds = ["attachments", "claims", "bridges", "unfinished"];
+    let kinds = ["attachments", "extensions", "claims", "bridges", "unfinished"];
     kinds.iter().map(|kind| state_folder(host).join(kind)).collect()
 }
 

@@ -32,7 +32,11 @@ struct Ipam {
 
 /// The name that `ipam.type` gives; empty if there is none.
 pub fn name(call: &Call) -> Result<String, Failure> {
-    let ipam: Ipam = call.conf.get("ipam").cloned().map(decode).transpose()?.unwrap_or_default();
+    let ipam: Result<Option<Ipam>, Failure> =
+        call.conf.get("ipam").cloned().map(decode).transpose();
+    let ipam =
+        ipam.map_err(|failure| Failure { msg: format!("ipam: {}", failure.msg), ..failure })?;
+    let ipam = ipam.unwrap_or_default();
     Ok(ipam.name)
 }
 

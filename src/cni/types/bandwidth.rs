@@ -82,7 +82,7 @@ fn limits(call: &Call) -> Result<BandwidthKeys, Failure> {
 
 /// The link by way of which the container's own traffic is limited.
 fn intermediate(call: &Call) -> Result<Interface, Failure> {
-    let name = call.id()?.ifb_ifname();
-    let mac = netup::host_interface(&name)?.map(|link| link.mac).unwrap_or_default();
-    Ok(Interface { name: name.to_string(), mac, ..Interface::default() })
+    let id = call.id()?;
+    let (name, mac) = (id.ifb_ifname().to_string(), id.ifb_mac().to_string());
+    Ok(Interface { name, mac, ..Interface::default() })
 }

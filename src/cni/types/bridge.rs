@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::cni::capabilities::RuntimeConfig;
 use crate::cni::failure::Failure;
 use crate::cni::result::{Dns, Made, Route};
-use crate::cni::types::{Type, connection};
+use crate::cni::types::connection::{self, Connecting};
 use crate::cni::{Call, args, ipam};
 
 /// The type.
@@ -65,12 +65,12 @@ struct Trunk {
     max_id: Option<i64>,
 }
 
-impl Type for Bridge {
-    fn add(&self, call: &Call) -> Result<Made, Failure> {
+impl Connecting for Bridge {
+    fn connect(&self, call: &Call) -> Result<Made, Failure> {
         let keys = Keys::of(call)?;
         if !ipam::configured(call) {
             let attachment = connection::connect(call, keys.network(call, None)?)?;
-            return keys.made(call, &attachment, Made::default());
+            return connection::told(call, keys.made(call, &attachment, Made::default()));
         }
         if keys.disable_container_interface {
             return Err(Failure::config(
@@ -79,23 +79,7 @@ impl Type for Bridge {
         }
         let (attachment, given) =
             connection::connect_with_ipam(call, |given| keys.network(call, Some(given)))?;
-        keys.made(call, &attachment, given)
-    }
-
-    fn del(&self, call: &Call) -> Result<(), Failure> {
-        connection::disconnect(call)
-    }
-
-    fn check(&self, call: &Call) -> Result<(), Failure> {
-        connection::check(call)
-    }
-
-    fn status(&self, call: &Call) -> Result<(), Failure> {
-        connection::status(call)
-    }
-
-    fn gc(&self, call: &Call) -> Result<(), Failure> {
-        connection::gc(call)
+        connection::told(call, keys.made(call, &attachment, given))
     }
 }
 
@@ -134,7 +118,7 @@ impl Keys {
             let completed = self.completed(given);
             network.addresses = connection::exact(&completed)?;
             network.gateways = connection::gateways(&completed);
-            network.routes = connection::routes(&self.all_routes(&completed))?;
+            network.routes = connection::routes(&self.all_routes(&completed), &network.addresses)?;
         }
         Ok(network)
     }
@@ -189,7 +173,7 @@ impl Keys {
         let given = self.completed(&given);
         let routes = self.all_routes(&given);
         let interfaces = connection::interfaces(call, attachment)?;
-        let of_container = interfaces.len().checked_sub(1);
+        let of_container = connection::of_container(&interfaces);
         let mut ips = given.ips;
         ips.iter_mut().for_each(|ip| ip.interface = of_container);
         let own = self.dns.clone();

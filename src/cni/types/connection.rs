@@ -10,13 +10,48 @@ use netup::{Attachment, Checked, Error, ErrorKind, Network, Request, Topology, r
 
 use crate::cni::failure::Failure;
 use crate::cni::result::{Interface, Ip, Made, Route};
-use crate::cni::types::verify;
+use crate::cni::types::{Type, verify};
 use crate::cni::{Call, ipam};
 use crate::wait;
 
 /// The network's name.
 pub fn network_name(call: &Call) -> Result<NetworkName, Failure> {
     Ok(call.conf.name.parse()?)
+}
+
+/// A type that makes a container's interface. All its verbs but ADD are the same.
+pub trait Connecting: Sync {
+    /// Connects, and tells what there is now.
+    fn connect(&self, call: &Call) -> Result<Made, Failure>;
+
+    /// Whether the type's own addresses, if it has any, are to be had.
+    fn addresses_available(&self, call: &Call) -> Result<(), Failure> {
+        let _ = call;
+        Ok(())
+    }
+}
+
+impl<T: Connecting> Type for T {
+    fn add(&self, call: &Call) -> Result<Made, Failure> {
+        self.connect(call)
+    }
+
+    fn del(&self, call: &Call) -> Result<(), Failure> {
+        disconnect(call)
+    }
+
+    fn check(&self, call: &Call) -> Result<(), Failure> {
+        check(call)
+    }
+
+    fn status(&self, call: &Call) -> Result<(), Failure> {
+        status(call)?;
+        self.addresses_available(call)
+    }
+
+    fn gc(&self, call: &Call) -> Result<(), Failure> {
+        gc(call)
+    }
 }
 
 /// Connects the container. If that fails, the addresses go back to whoever gave them.
@@ -50,8 +85,19 @@ pub fn connect_with_ipam(
     }
 }
 
+/// The result of an ADD, or if there cannot be one, everything taken back: the caller would not know
+/// what to take down.
+pub fn told(call: &Call, made: Result<Made, Failure>) -> Result<Made, Failure> {
+    made.map_err(|mut failure| {
+        if let Err(undo) = disconnect(call) {
+            failure.msg += &format!("; undo also failed: {}", undo.msg);
+        }
+        failure
+    })
+}
+
 /// Takes the interface down with all that belongs to it, and gives its addresses back.
-pub fn disconnect(call: &Call) -> Result<(), Failure> {
+fn disconnect(call: &Call) -> Result<(), Failure> {
     let (id, name) = (call.id()?, network_name(call)?);
     if !wait(netup::detach_member(&id, &name))? {
         disconnect_foreign(call, &id)?;
@@ -76,7 +122,7 @@ fn disconnect_foreign(call: &Call, id: &AttachmentId) -> Result<(), Failure> {
 
 /// Asks the kernel whether all still holds, by our record if there is one, and by the result that
 /// the runtime remembers.
-pub fn check(call: &Call) -> Result<(), Failure> {
+fn check(call: &Call) -> Result<(), Failure> {
     let (id, name) = (call.id()?, network_name(call)?);
     let target = call.target()?;
     if ipam::configured(call) {
@@ -102,7 +148,7 @@ pub fn drifted(lines: &[String]) -> Failure {
 }
 
 /// Whether an ADD could be served.
-pub fn status(call: &Call) -> Result<(), Failure> {
+fn status(call: &Call) -> Result<(), Failure> {
     netup::may_attach().map_err(|e| {
         let failure = Failure::from(e);
         Failure { code: Failure::UNAVAILABLE, ..failure }
@@ -111,7 +157,7 @@ pub fn status(call: &Call) -> Result<(), Failure> {
 }
 
 /// Takes down what is not valid any more, of this network only, and goes on past failures.
-pub fn gc(call: &Call) -> Result<(), Failure> {
+fn gc(call: &Call) -> Result<(), Failure> {
     let name = network_name(call)?;
     let valid = call.conf.valid_attachments()?.unwrap_or_default();
     let keep =
@@ -163,12 +209,23 @@ pub fn gateways(given: &Made) -> Vec<IpAddr> {
     gateways
 }
 
-/// Routes of a configuration or of an IPAM, as requests.
-pub fn routes(routes: &[Route]) -> Result<Vec<RouteRequest>, Failure> {
+/// Routes of a configuration or of an IPAM, as requests. One of a family that the container lacks
+/// leads nowhere, and the one to its own network it has by its address. Of two
+/// for one destination the first counts.
+pub fn routes(
+    routes: &[Route],
+    addresses: &[AddressRequest],
+) -> Result<Vec<RouteRequest>, Failure> {
     let mut requests: Vec<RouteRequest> = Vec::new();
     for route in routes {
+        let destination = network_of(route.dst)?;
+        let of_family = |a: &AddressRequest| a.prefix().family() == destination.family();
+        let connected = |a: &AddressRequest| route.table.is_none() && a.prefix() == destination;
+        if !addresses.iter().any(of_family) || addresses.iter().any(connected) {
+            continue;
+        }
         let request = RouteRequest {
-            destination: network_of(route.dst)?,
+            destination,
             via: route.gw,
             metric: route.priority,
             mtu: route.mtu,
@@ -176,7 +233,8 @@ pub fn routes(routes: &[Route]) -> Result<Vec<RouteRequest>, Failure> {
             table: route.table,
             scope: route.scope,
         };
-        if !requests.contains(&request) {
+        let place = |one: &RouteRequest| (one.destination, one.metric, one.table);
+        if !requests.iter().any(|known| place(known) == place(&request)) {
             requests.push(request);
         }
     }
@@ -188,11 +246,12 @@ fn network_of(dst: IpNetwork) -> Result<netup::addr::Prefix, Failure> {
     Ok(format!("{}/{}", dst.network(), dst.prefix()).parse()?)
 }
 
-/// The interfaces of an attachment, the container's last.
+/// The interfaces of an attachment: the bridge, the host's end, the container's, and the host's link
+/// on the container's VLAN; those that there are.
 pub fn interfaces(call: &Call, attachment: &Attachment) -> Result<Vec<Interface>, Failure> {
     let mut interfaces = Vec::new();
     if let Topology::Bridge(name) = &attachment.topology {
-        interfaces.push(bridge(name)?);
+        interfaces.push(of_host(name)?);
     }
     interfaces.push(Interface {
         name: attachment.host_ifname.to_string(),
@@ -205,10 +264,18 @@ pub fn interfaces(call: &Call, attachment: &Attachment) -> Result<Vec<Interface>
         sandbox: call.env.netns.clone(),
         ..Interface::default()
     });
+    if let Some(name) = &attachment.gateway_ifname {
+        interfaces.push(of_host(name)?);
+    }
     Ok(interfaces)
 }
 
-fn bridge(name: &IfName) -> Result<Interface, Failure> {
+/// Where the container's is among them.
+pub fn of_container(interfaces: &[Interface]) -> Option<usize> {
+    interfaces.iter().position(|interface| !interface.sandbox.is_empty())
+}
+
+fn of_host(name: &IfName) -> Result<Interface, Failure> {
     let mac = netup::host_interface(name)?.map(|link| link.mac).unwrap_or_default();
     Ok(Interface { name: name.to_string(), mac, ..Interface::default() })
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use netup::addr::{Family, Prefix};
 use netup::ident::IfName;
-use netup::request::{AddressRequest, LeaseRange, Sysctl};
+use netup::request::{AddressRequest, LeaseRange, RouteRequest, Sysctl};
 use netup::{Attachment, Isolation, Network, Topology};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -15,9 +15,10 @@ use serde_json::Value;
 
 use crate::cni::capabilities::{self, BandwidthKeys, PortMapping, RuntimeConfig};
 use crate::cni::failure::Failure;
+use crate::cni::ipam::per_family;
 use crate::cni::result::{Dns, Ip, Made, Route};
-use crate::cni::types::{Type, connection};
-use crate::cni::{Call, any_case, args, ipam};
+use crate::cni::types::connection::{self, Connecting};
+use crate::cni::{Call, any_case, args, ip, ipam};
 use crate::wait;
 
 /// The type.
@@ -30,6 +31,7 @@ pub struct Netup;
 struct Keys {
     topology: String,
     bridge: String,
+    vlan: Option<u16>,
     subnets: Vec<Subnet>,
     gateway: Option<bool>,
     default_route: Option<bool>,
@@ -87,28 +89,19 @@ struct SubnetPart {
     gateway: Option<IpAddr>,
 }
 
-impl Type for Netup {
-    fn add(&self, call: &Call) -> Result<Made, Failure> {
+impl Connecting for Netup {
+    fn connect(&self, call: &Call) -> Result<Made, Failure> {
         let keys: Keys = call.conf.decode()?;
         if !ipam::configured(call) {
             let attachment = connection::connect(call, keys.network(call, None)?)?;
-            return keys.made(call, &attachment, Dns::default());
+            return connection::told(call, keys.made(call, &attachment, Dns::default()));
         }
         let (attachment, given) =
             connection::connect_with_ipam(call, |given| keys.network(call, Some(given)))?;
-        keys.made(call, &attachment, given.dns)
+        connection::told(call, keys.made(call, &attachment, given.dns))
     }
 
-    fn del(&self, call: &Call) -> Result<(), Failure> {
-        connection::disconnect(call)
-    }
-
-    fn check(&self, call: &Call) -> Result<(), Failure> {
-        connection::check(call)
-    }
-
-    fn status(&self, call: &Call) -> Result<(), Failure> {
-        connection::status(call)?;
+    fn addresses_available(&self, call: &Call) -> Result<(), Failure> {
         let keys: Keys = call.conf.decode()?;
         let leases = Network {
             topology: keys.topology()?,
@@ -120,10 +113,6 @@ impl Type for Netup {
             let failure = Failure::from(e);
             Failure { code: Failure::UNAVAILABLE, ..failure }
         })
-    }
-
-    fn gc(&self, call: &Call) -> Result<(), Failure> {
-        connection::gc(call)
     }
 }
 
@@ -177,28 +166,42 @@ impl Keys {
             bandwidth: self.limits()?.bandwidth()?,
             isolation: self.isolation()?,
             mac: self.mac(call)?,
-            mtu: self.mtu,
+            mtu: self.mtu.filter(|mtu| *mtu > 0),
             sysctls: self.sysctls()?,
             routes_beside: true,
             ..Network::new()
         };
         network.bridging.host_gateway = self.gateway.unwrap_or(true);
+        network.bridging.vlan = self.vlan;
         let mut routes = self.routes.clone();
         match given {
             Some(given) => {
+                self.nothing_beside_ipam()?;
                 network.addresses = connection::exact(given)?;
                 network.gateways = connection::gateways(given);
                 routes.extend(given.routes.iter().cloned());
-                let default = |route: &Route| route.dst.prefix() == 0;
-                network.default_route &= !routes.iter().any(default);
             }
             None => {
                 network.addresses = self.addresses(call)?;
                 network.gateways = self.subnets.iter().filter_map(Subnet::gateway).collect();
             }
         }
-        network.routes = connection::routes(&routes)?;
+        per_family::validate(call.conf.version, network.addresses.iter().map(is_ipv4))?;
+        network.routes = connection::routes(&routes, &network.addresses)?;
+        default_routes(&mut network);
+        let (v4, v6) = (network.has(Family::V4), network.has(Family::V6));
+        let has = |family| if family == Family::V4 { v4 } else { v6 };
+        network.publish.retain(|publish| publish.serves_any(has));
         Ok(network)
+    }
+
+    /// Two sources of addresses would be one too many.
+    fn nothing_beside_ipam(&self) -> Result<(), Failure> {
+        match self.subnets.is_empty() && self.ips.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::config("subnets and ips contradict the ipam section")
+                .details("leave out the one or the other")),
+        }
     }
 
     fn topology(&self) -> Result<Topology, Failure> {
@@ -264,7 +267,7 @@ impl Keys {
             let single = ip.prefix() == if ip.is_ipv4() { 32 } else { 128 };
             if single && !self.subnets.is_empty() {
                 return Err(Failure::config(format!(
-                    "address {} lies in none of the subnets",
+                    "address {} lies in no subnet that is left for it",
                     ip.ip()
                 )));
             }
@@ -285,9 +288,9 @@ impl Keys {
         let texts = sources.into_iter().flatten().map(String::as_str).chain(of_args);
         let mut asked: Vec<IpNetwork> = Vec::new();
         for text in texts {
-            let ip = text
-                .parse()
-                .map_err(|e| Failure::config(format!("ips: {text:?} is not an address ({e})")))?;
+            let ip = ip::parse_cidr(text)
+                .or_else(|| ip::parse(text).map(IpNetwork::from))
+                .ok_or_else(|| Failure::config(format!("ips: {text:?} is not an address")))?;
             if !asked.contains(&ip) {
                 asked.push(ip);
             }
@@ -297,7 +300,7 @@ impl Keys {
 
     fn made(&self, call: &Call, attachment: &Attachment, of_ipam: Dns) -> Result<Made, Failure> {
         let interfaces = connection::interfaces(call, attachment)?;
-        let interface = interfaces.len().checked_sub(1);
+        let interface = connection::of_container(&interfaces);
         let ip = |address: &netup::addr::HostAddr| {
             Ok(Ip {
                 interface,
@@ -309,6 +312,23 @@ impl Keys {
         let ips = attachment.addresses.iter().map(ip).collect::<Result<_, Failure>>()?;
         let dns = if self.dns.is_empty() { of_ipam } else { self.dns.clone() };
         Ok(Made { interfaces, ips, routes: all_routes(attachment), dns })
+    }
+}
+
+fn is_ipv4(address: &AddressRequest) -> bool {
+    address.prefix().family() == Family::V4
+}
+
+/// A default route that is given for one family leaves the other's as it was to be.
+fn default_routes(network: &mut Network) {
+    let given = |family: Family| {
+        network.routes.iter().any(|route| route.destination == family.default_prefix())
+    };
+    let (missing, some): (Vec<Family>, Vec<Family>) =
+        [Family::V4, Family::V6].into_iter().filter(|f| network.has(*f)).partition(|f| !given(*f));
+    if network.default_route && !some.is_empty() {
+        network.default_route = false;
+        network.routes.extend(missing.iter().map(|f| RouteRequest::to(f.default_prefix())));
     }
 }
 
@@ -327,18 +347,24 @@ fn gateway_of(attachment: &Attachment, address: netup::addr::HostAddr) -> Option
     inside.or_else(|| of_family.next()).copied()
 }
 
+/// The gateway by which a route goes that names none.
+fn gateway_for(attachment: &Attachment, destination: Prefix) -> Option<IpAddr> {
+    let mut gateways = attachment.gateways.iter().copied();
+    gateways.find(|ip| Family::of(*ip) == destination.family())
+}
+
 /// The default routes, then the further ones.
 fn all_routes(attachment: &Attachment) -> Vec<Route> {
     let mut routes = Vec::new();
     for family in [Family::V4, Family::V6].into_iter().filter(|_| attachment.default_route) {
-        let gateway = attachment.gateways.iter().find(|ip| Family::of(**ip) == family);
-        routes.extend(gateway.and_then(|gateway| Route::default_by(*gateway)));
+        let gateway = gateway_for(attachment, family.default_prefix());
+        routes.extend(gateway.and_then(Route::default_by));
     }
     let further = |route: &netup::request::RouteRequest| {
         let (network, length) = (route.destination.network(), route.destination.length());
         Some(Route {
             dst: IpNetwork::new(network, length).ok()?,
-            gw: route.via,
+            gw: route.via.or_else(|| gateway_for(attachment, route.destination)),
             mtu: route.mtu,
             advmss: route.advmss,
             priority: route.metric,

@@ -34,23 +34,20 @@ impl Type for Portmap {
     fn add(&self, call: &Call) -> Result<Made, Failure> {
         let keys = Keys::of(call)?;
         let made = chained::required(call)?;
-        let publish = capabilities::publish(&keys.runtime_config.port_mappings)?;
-        if publish.is_empty() {
+        let mut publishing = keys.publishing(call, made)?;
+        if publishing.publish.is_empty() {
             return Ok(made.clone());
         }
-        let publishing = Publishing {
-            addresses: addresses(call, made),
-            publish,
-            local: keys.snat.unwrap_or(true),
-            masquerade_all: keys.masq_all,
-            host_ifname: chained::host_end(call, made)?,
-        };
         if publishing.addresses.is_empty() {
             return Err(Failure::config(
                 "prevResult has no address of the container to map ports to",
             ));
         }
-        chained::extend(call, Part::Publish(publishing))?;
+        // A port of an address of the other family leads nowhere.
+        if !publishing.ports().is_empty() {
+            publishing.host_ifname = chained::host_end(call, made)?;
+            chained::extend(call, Part::Publish(publishing))?;
+        }
         Ok(made.clone())
     }
 
@@ -67,8 +64,8 @@ impl Type for Portmap {
 
     fn check(&self, call: &Call) -> Result<(), Failure> {
         let keys = Keys::of(call)?;
-        chained::required(call)?;
-        let wanted = !keys.runtime_config.port_mappings.is_empty();
+        let made = chained::required(call)?;
+        let wanted = !keys.publishing(call, made)?.ports().is_empty();
         chained::check(call, PartKind::Publish, wanted)
     }
 
@@ -98,6 +95,16 @@ impl Keys {
             .details("put the condition into the chain user of table inet netup, or keep the reference portmap for this network"));
         }
         Ok(keys)
+    }
+
+    fn publishing(&self, call: &Call, made: &Made) -> Result<Publishing, Failure> {
+        Ok(Publishing {
+            addresses: addresses(call, made),
+            publish: capabilities::publish(&self.runtime_config.port_mappings)?,
+            local: self.snat.unwrap_or(true),
+            masquerade_all: self.masq_all,
+            host_ifname: None,
+        })
     }
 }
 

@@ -110,19 +110,20 @@ fn restore_backup(call: &Call) -> Result<(), Failure> {
     let (container, ifname) = (id.container.as_str(), id.ifname.as_str());
     let former = reference::tuning_backup(Path::new(folder), container, ifname)?;
     if let (Some(former), Some(target)) = (former, call.living_target()?) {
-        netup::set_attributes(&target, &id.ifname, &attributes(&former)?)?;
+        netup::set_attributes(&target, &id.ifname, &attributes(&former))?;
     }
     Ok(())
 }
 
-fn attributes(former: &TuningBackup) -> Result<LinkAttributes, Failure> {
-    Ok(LinkAttributes {
-        mac: former.mac.as_deref().map(str::parse).transpose()?,
+fn attributes(former: &TuningBackup) -> LinkAttributes {
+    LinkAttributes {
+        // One that makes no sense cannot be put back, and will not the next time.
+        mac: former.mac.as_deref().and_then(|mac| mac.parse().ok()),
         mtu: former.mtu,
         promiscuous: former.promisc,
         all_multicast: former.allmulti,
         tx_queue_length: former.tx_queue_length,
-    })
+    }
 }
 
 fn settings(call: &Call) -> Result<Settings, Failure> {
@@ -184,20 +185,44 @@ fn allowlist() -> Result<Option<Vec<Regex>>, Failure> {
 
 /// A parameter that is named twice is a mistake, and JSON readers keep silent about it.
 fn refuse_duplicates(call: &Call) -> Result<(), Failure> {
-    #[derive(Deserialize, Default)]
-    #[serde(default)]
-    struct Document {
-        sysctl: Names,
-    }
-    let Ok(document) = serde_json::from_slice::<Document>(&call.conf.text) else {
+    let Ok(document) = serde_json::from_slice::<Sysctls>(&call.conf.text) else {
         // What is wrong with it, decoding the keys tells.
         return Ok(());
     };
-    let Names(mut names) = document.sysctl;
+    let Sysctls(Names(mut names)) = document;
     names.sort_unstable();
     match names.windows(2).find(|pair| pair.first() == pair.last()) {
-        Some(pair) => Err(Failure::config(format!("duplicate sysctl {pair:?}"))),
-        None => Ok(()),
+        Some([name, ..]) => Err(Failure::config(format!("sysctl {name} is given twice"))),
+        _ => Ok(()),
+    }
+}
+
+/// The keys of the member `sysctl`, whatever its case.
+#[derive(Debug, Default)]
+struct Sysctls(Names);
+
+impl<'de> Deserialize<'de> for Sysctls {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Document;
+        impl<'de> Visitor<'de> for Document {
+            type Value = Sysctls;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Sysctls, A::Error> {
+                let mut found = Names::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.eq_ignore_ascii_case("sysctl") {
+                        true => found = map.next_value()?,
+                        false => drop(map.next_value::<serde::de::IgnoredAny>()?),
+                    }
+                }
+                Ok(Sysctls(found))
+            }
+        }
+        deserializer.deserialize_map(Document)
     }
 }
 

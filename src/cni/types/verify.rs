@@ -78,7 +78,7 @@ fn host_links(made: &Made) -> Result<(), Failure> {
 fn routes(made: &Made, target: &Target, link: &Interface) -> Result<(), Failure> {
     for family in [Family::V4, Family::V6] {
         let wanted: Vec<&Route> =
-            made.routes.iter().filter(|route| is_of(route.dst, family)).collect();
+            effective(made, &made.routes).filter(|route| is_of(route.dst, family)).collect();
         if wanted.is_empty() {
             continue;
         }
@@ -103,4 +103,17 @@ fn leads(known: &KnownRoute, wanted: &Route, link: &Interface) -> bool {
     let by = |gw: IpAddr| known.via == Some(gw);
     same && (wanted.dst.prefix() == 0
         || (known.interface == Some(link.index) && wanted.gw.is_none_or(by)))
+}
+
+/// Those of the routes that something is to be done for: not those of a family in which no address
+/// was given, nor to a network that the container has by its address.
+fn effective<'a>(given: &'a Made, routes: &'a [Route]) -> impl Iterator<Item = &'a Route> {
+    let served =
+        |route: &Route| given.ips.iter().any(|ip| ip.address.is_ipv4() == route.dst.is_ipv4());
+    let connected = |route: &Route| {
+        let of = |ip: &Ip| (ip.address.network(), ip.address.prefix());
+        let to = (route.dst.network(), route.dst.prefix());
+        route.table.is_none() && given.ips.iter().any(|ip| of(ip) == to)
+    };
+    routes.iter().filter(move |route| served(route) && !connected(route))
 }

@@ -73,6 +73,10 @@ impl Bench {
         let call = call.with(&["subnets"], &json!(["10.77.0.0/24", "fd77::/64"]));
         let call = call.with(&["name"], &json!("another-net"));
         call.run().succeeds("another container");
+        // The rules that guard hardware addresses are a table of their own, which stays likewise.
+        let guarded = |verb| bench.call("bridge", verb).with(&["macspoofchk"], &json!(true)).run();
+        guarded("ADD").succeeds("a guarded port");
+        assert_eq!(guarded("DEL").code(), Ok(None));
         bench
     }
 

@@ -92,8 +92,8 @@ pub use gc::collect_garbage;
 pub use isolation::Isolation;
 pub use list::{list, show};
 pub use look::{
-    Interface, KnownRoute, host_interface, host_interface_by_index, interface, remove_interface,
-    routes, set_attributes,
+    Interface, KnownRoute, host_end, host_interface, interface, remove_interface, routes,
+    set_attributes,
 };
 pub use loopback::{Loopback, loopback, set_loopback};
 pub use outcome::{

@@ -55,13 +55,23 @@ pub fn host_interface(name: &IfName) -> Result<Option<Interface>> {
     described(&rtnl, link::by_name(&rtnl, name)?)
 }
 
-/// The interface of this index in the caller's namespace; `None` if there is none.
+/// The name of the other end of a container's veth interface, in the caller's namespace; `None` if
+/// the interface is not there or of another kind, or its other end elsewhere.
 ///
 /// # Errors
 /// A refusal by the kernel.
-pub fn host_interface_by_index(index: u32) -> Result<Option<Interface>> {
+pub fn host_end(target: &Target, name: &IfName) -> Result<Option<IfName>> {
+    let inside = link::by_name(&Container::open(target)?.rtnl, name)?;
+    let Some(inside) = inside.filter(|link| link.kind.as_deref() == Some("veth")) else {
+        return Ok(None);
+    };
     let (rtnl, _) = Rtnl::here()?;
-    described(&rtnl, link::by_index(&rtnl, index)?)
+    let outside = match inside.peer {
+        Some(peer) => link::by_index(&rtnl, peer)?,
+        None => None,
+    };
+    let pair = outside.filter(|link| link.peer == Some(inside.index));
+    pair.map(|link| link.name.parse()).transpose()
 }
 
 /// The interface of this name in a container; `None` if there is none.

@@ -30,7 +30,7 @@ pub struct Attachment {
     pub topology: Topology,
     /// The host's link on the container's VLAN, with the gateways' addresses; `None` where these are
     /// on the bridge itself or on the veth pair.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub gateway_ifname: Option<IfName>,
     /// The host's end of the veth pair.
     pub host_ifname: IfName,

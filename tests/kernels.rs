@@ -19,7 +19,7 @@ fn run(script: &str) -> String {
     let vm = vm.with_program("netup", Path::new(env!("CARGO_BIN_EXE_netup"))).unwrap();
     let tools = ["ip", "bridge", "nft", "tc"];
     let vm = tools.into_iter().try_fold(vm, Vm::with_tool).unwrap();
-    let script = [include_str!("kernels/common.sh"), script].concat();
+    let script = [include_str!("kernels/calls.sh"), script].concat();
     vm.run(&script, DEADLINE).unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -136,13 +136,11 @@ mod tests {
         bytes
     }
 
-    /// As `bridge vlan add dev IFINDEX7 vid …` says it to the kernel.
     #[test]
     fn a_port_is_put_into_its_vlans_by_one_message() {
-        let message = message(7, joined(&vlans(None, &[(20, 20), (30, 40)], 10)));
-        let mut expected = vec![7, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        expected[4] = 7;
-        expected[0] = u8::from(AddressFamily::Bridge);
+        let message = message(9, joined(&vlans(None, &[(20, 20), (30, 40)], 10)));
+        // The family PF_BRIDGE, and the port's index.
+        let mut expected = vec![7, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         // IFLA_AF_SPEC (26) with four IFLA_BRIDGE_VLAN_INFO (2) of flags and number.
         expected.extend([36, 0, 26, 0]);
         expected.extend([8, 0, 2, 0, 0, 0, 20, 0]);
@@ -160,7 +158,7 @@ mod tests {
         };
         let (index, mut has) = tell(joined(&wanted));
         assert_eq!(index, 7);
-        // A test of the reading: ranges are written out by the kernel.
+        // The kernel tells of each VLAN of a range.
         let tagged = Membership { pvid: false, untagged: false };
         has.extend([11, 12].map(|id| (id, tagged)));
         assert!(holds(&has, &wanted), "{has:?}");

@@ -50,12 +50,13 @@ pub fn attachment() -> Attachment {
     }
 }
 
-/// As little as there can be, on a bridge.
+/// As little as there can be, on a VLAN of a bridge.
 pub fn plain() -> Attachment {
     Attachment {
         id: id("db"),
         target: "/run/netns/blue".parse().unwrap(),
         topology: Topology::Bridge("br0".parse().unwrap()),
+        gateway_ifname: "br0.10".parse().ok(),
         host_ifname: "nu0".parse().unwrap(),
         mtu: None,
         addresses: vec!["10.0.0.3/24".parse().unwrap()],

@@ -6,7 +6,7 @@ use netup::{Extension, ExtensionId, Part, PartKind};
 
 use crate::cni::Call;
 use crate::cni::failure::Failure;
-use crate::cni::result::{Interface, Ip, Made};
+use crate::cni::result::{Ip, Made};
 use crate::cni::types::connection::{drifted, first_of, is, network_name};
 use crate::wait;
 
@@ -65,19 +65,10 @@ pub fn is_of_container(call: &Call, made: &Made, ip: &Ip) -> bool {
 /// The host's end of the container's veth pair, among the links of the result; `None` if the
 /// container's interface is of another kind.
 pub fn host_end(call: &Call, made: &Made) -> Result<Option<IfName>, Failure> {
-    let id = call.id()?;
-    let inside = netup::interface(&call.target()?, &id.ifname)?;
-    let Some(peer) =
-        inside.filter(|link| link.kind.as_deref() == Some("veth")).and_then(|l| l.peer)
-    else {
-        return Ok(None);
+    let end = netup::host_end(&call.target()?, &call.id()?.ifname)?;
+    let told = |name: &IfName| {
+        let of_host = made.interfaces.iter().filter(|interface| interface.sandbox.is_empty());
+        of_host.into_iter().any(|interface| interface.name == name.as_str())
     };
-    let outside = netup::host_interface_by_index(peer)?;
-    let told = |one: &Interface, name: &str| one.sandbox.is_empty() && one.name == name;
-    match outside {
-        Some(link) if made.interfaces.iter().any(|one| told(one, &link.name)) => {
-            Ok(Some(link.name.parse()?))
-        }
-        _ => Ok(None),
-    }
+    Ok(end.filter(told))
 }

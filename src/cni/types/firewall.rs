@@ -63,10 +63,18 @@ impl Keys {
         Ok(Admission {
             addresses: addresses(made),
             link: first_host_link(made),
-            port: chained::host_end(call, made)?,
+            port: self.port(call, made)?,
             isolation: self.isolation()?,
             backend: self.backend()?,
         })
+    }
+
+    /// The container's port on the bridge, which only matters to neighbours that are kept apart.
+    fn port(&self, call: &Call, made: &Made) -> Result<Option<IfName>, Failure> {
+        match self.isolation()? {
+            Isolation::Isolated => chained::host_end(call, made),
+            Isolation::Open | Isolation::SameBridge => Ok(None),
+        }
     }
 
     fn isolation(&self) -> Result<Isolation, Failure> {

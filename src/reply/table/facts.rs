@@ -46,6 +46,8 @@ fn host_link(attachment: &Attachment) -> String {
 fn gateways(attachment: &Attachment) -> Fact {
     let note = if attachment.default_route { "" } else { "  no default route" };
     let label = if attachment.gateways.len() == 1 { "gateway" } else { "gateways" };
+    let link = attachment.gateway_ifname.as_ref().map(|link| format!("  on {link}"));
+    let note = link.unwrap_or_default() + note;
     (label, attachment.gateways.iter().map(|gateway| format!("{gateway}{note}")).collect())
 }
 

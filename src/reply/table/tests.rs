@@ -48,7 +48,7 @@ db@eth0 dead
   host link  nu0  on bridge br0
   container  eth0  02:00:00:00:00:02
   addresses  10.0.0.3/24
-  gateway    10.0.0.1  no default route
+  gateway    10.0.0.1  on br0.10  no default route
   nat        off
 "
     );

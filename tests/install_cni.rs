@@ -11,21 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use calling::{NETUP, Said, clean, ended, started};
+use netns_fixtures::cni::NAMES as ALL;
 use serde_json::Value;
 use tempfile::TempDir;
-
-const ALL: [&str; 10] = [
-    "netup",
-    "bridge",
-    "ptp",
-    "host-local",
-    "static",
-    "loopback",
-    "portmap",
-    "firewall",
-    "bandwidth",
-    "tuning",
-];
 
 /// A folder of plugins.
 struct Folder {

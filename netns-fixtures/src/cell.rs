@@ -90,7 +90,7 @@ fn told(keeper: &mut Child) -> io::Result<u32> {
     if let Some(stdout) = keeper.stdout.take() {
         BufReader::new(stdout).read_line(&mut line)?;
     }
-    line.trim().parse().map_err(|_| io::Error::other(format!("it said {line:?}")))
+    line.trim().parse().map_err(|e| io::Error::other(format!("it said {line:?}, no pid: {e}")))
 }
 
 /// The same for all: an ordinary user's lacks the folders where ip, nft and iptables live.

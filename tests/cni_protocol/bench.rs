@@ -15,18 +15,7 @@ use tempfile::TempDir;
 use crate::calling::{NETUP, clean, remembered, tell};
 
 /// Every type, `netup` itself first.
-pub const TYPES: [&str; 10] = [
-    "netup",
-    "bridge",
-    "ptp",
-    "host-local",
-    "static",
-    "loopback",
-    "portmap",
-    "firewall",
-    "bandwidth",
-    "tuning",
-];
+pub use netns_fixtures::cni::NAMES as TYPES;
 pub const VERSIONS: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
 /// Calls of which the answer was judged, over all tests.

@@ -1,0 +1,14 @@
+//! Runs a command in a container: namespaces, a root file system, a network, and nothing left
+//! behind.
+//!
+//! The way through the code: [`request`] → observe → plan (pure) → launch, with undo armed →
+//! what happens inside → supervise → exit status. `ARCHITECTURE.md` beside this file is the map.
+#![deny(unsafe_code)]
+#![deny(rustdoc::broken_intra_doc_links)]
+
+pub mod capabilities;
+mod error;
+pub mod name;
+pub mod request;
+
+pub use error::{Error, ErrorKind, Result};

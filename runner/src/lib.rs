@@ -10,5 +10,6 @@ pub mod capabilities;
 mod error;
 pub mod name;
 pub mod request;
+pub mod users;
 
 pub use error::{Error, ErrorKind, Result};

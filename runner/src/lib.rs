@@ -1,7 +1,7 @@
 //! Runs a command in a container: namespaces, a root file system, a network, and nothing left
 //! behind.
 //!
-//! The way through the code: [`request`] → observe → plan (pure) → launch, with undo armed →
+//! The way through the code: [`request`] → observe → [`plan`] (pure) → launch, with undo armed →
 //! what happens inside → supervise → exit status. `ARCHITECTURE.md` beside this file is the map.
 #![deny(unsafe_code)]
 #![deny(rustdoc::broken_intra_doc_links)]
@@ -9,7 +9,10 @@
 pub mod capabilities;
 mod error;
 pub mod name;
+pub mod plan;
 pub mod request;
+pub mod seccomp;
+pub mod sys;
 pub mod users;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,146 @@
+//! From what is wanted and what was observed to the ordered steps. Pure: no kernel, files, clock or
+//! environment.
+
+mod command;
+mod filesystem;
+mod mount;
+mod namespaces;
+mod render;
+mod root;
+mod step;
+mod terms;
+
+use std::ffi::OsString;
+
+use crate::capabilities;
+use crate::error::{Error, Result};
+use crate::request::{Net, Run, Security};
+
+pub(crate) use command::Way;
+pub use command::{ImageCommand, environment};
+pub use mount::{Attributes, Bind, Fresh};
+pub use namespaces::Namespaces;
+pub use render::{lines, shell_word};
+pub use root::{RootPlan, Upper};
+pub use step::{DEVICES, Device, File, ROOT_ATTRIBUTES, Step};
+pub use terms::Terms;
+
+/// What is known of the machine and the caller, beside the request.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// The container's own name.
+    pub name: String,
+    /// The root's make-up.
+    pub root: RootPlan,
+    /// What the image says of its command.
+    pub image: ImageCommand,
+    /// The user namespace, if there is to be one.
+    pub users: Option<ObservedUsers>,
+    /// Whether device nodes can be made: not in a user namespace.
+    pub makes_devices: bool,
+    /// The files below `/etc` that the runner provides.
+    pub files: Vec<File>,
+    /// The words of the caller's environment that `-e KEY` asks for, and `TERM`.
+    pub caller_env: Vec<(OsString, OsString)>,
+    /// The capabilities that the container can be given: all in a user namespace of its own,
+    /// otherwise the caller's.
+    pub available: capabilities::Set,
+}
+
+/// What the planner has to know of the user namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObservedUsers {
+    /// Whether supplementary groups may be set in it.
+    pub may_set_groups: bool,
+    /// Whether the group of terminals (5) exists in it.
+    pub has_terminal_group: bool,
+}
+
+/// What is to be done, in order.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What the container does not share with the host.
+    pub namespaces: Namespaces,
+    /// What the container's first process does.
+    pub container: Vec<Step>,
+    /// What the command's process does.
+    pub command: Vec<Step>,
+}
+
+/// Plans a run.
+///
+/// # Errors
+/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if parts of the request contradict each
+/// other or what was observed.
+pub fn plan(run: &Run, observed: &Observed) -> Result<Plan> {
+    refuse_contradictions(run)?;
+    let mut container = beginning(run, observed);
+    container.extend(filesystem::steps(run, observed)?);
+    container.push(Step::Hostname(run.hostname.clone().unwrap_or_else(|| observed.name.clone())));
+    if run.process.tty {
+        container.push(Step::OpenTerminal);
+    }
+    // The helper programs enter by the first process, which later hides from their user.
+    container.extend(run.net.is_made_by_a_helper().then_some(Step::AwaitRunner));
+    container.extend(run.init.then_some(Step::Init));
+    let namespaces = Namespaces::new(&run.net, observed.users.is_some());
+    Ok(Plan { namespaces, container, command: command::steps(run, observed)? })
+}
+
+fn refuse_contradictions(run: &Run) -> Result<()> {
+    if run.net == Net::Host && run.security.nested_users && run.security.no_seccomp {
+        return Err(Error::invalid("--net host with --nested-users and --no-seccomp")
+            .hint("that is no container; leave one of them out"));
+    }
+    Ok(())
+}
+
+fn beginning(run: &Run, observed: &Observed) -> Vec<Step> {
+    let mut steps = vec![Step::DieWithParent];
+    if let Some(users) = observed.users {
+        steps.push(Step::AwaitIds);
+        steps.push(Step::BecomeRoot { drop_groups: users.may_set_groups });
+        steps.push(Step::DieWithParent);
+    }
+    steps.push(Step::SessionKeyring);
+    match &run.net {
+        Net::Host => {}
+        Net::Join(path) => steps.push(Step::JoinNetwork(path.clone())),
+        Net::None | Net::Attach(_) | Net::Userspace { .. } => steps.push(Step::LoopbackUp),
+    }
+    steps
+}
+
+impl Plan {
+    /// Whether a first process of ours stays.
+    #[must_use]
+    pub fn has_init(&self) -> bool {
+        self.container.contains(&Step::Init)
+    }
+
+    /// Whether the container waits for the runner before its command is started.
+    #[must_use]
+    pub fn awaits_runner(&self) -> bool {
+        let mut all = self.container.iter().chain(&self.command);
+        all.any(|step| *step == Step::AwaitRunner)
+    }
+}
+
+impl Net {
+    /// Whether a program has to be started for it.
+    #[must_use]
+    pub fn is_made_by_a_helper(&self) -> bool {
+        match self {
+            Self::None | Self::Host | Self::Join(_) | Self::Attach(_) => false,
+            Self::Userspace { .. } => true,
+        }
+    }
+}
+
+impl Security {
+    /// Whether `/proc` and `/sys` are masked.
+    #[must_use]
+    pub fn masks(&self) -> bool {
+        !self.unmasked
+    }
+}

@@ -8,6 +8,7 @@
 
 pub mod capabilities;
 mod error;
+pub mod idmap;
 pub mod name;
 pub mod plan;
 pub mod request;

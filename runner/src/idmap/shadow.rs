@@ -1,0 +1,91 @@
+//! newuidmap(1) and newgidmap(1), which write the maps that an ordinary user cannot.
+
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Where set-user-ID programs are looked for. Not `PATH`: that is the caller's to choose, and
+/// these decide who the container's users are.
+const FOLDERS: [&str; 6] =
+    ["/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin", "/run/wrappers/bin"];
+/// They make a few system calls; a user data base on a network can be slow.
+const DEADLINE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+
+/// The two programs by their paths.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Helpers {
+    newuidmap: PathBuf,
+    newgidmap: PathBuf,
+}
+
+impl Helpers {
+    pub(super) fn find() -> Result<Self> {
+        Ok(Self { newuidmap: find("newuidmap")?, newgidmap: find("newgidmap")? })
+    }
+
+    pub(super) fn map_users(&self, child: i32, map: &[String]) -> Result<()> {
+        run(&self.newuidmap, child, map)
+    }
+
+    pub(super) fn map_groups(&self, child: i32, map: &[String]) -> Result<()> {
+        run(&self.newgidmap, child, map)
+    }
+}
+
+fn find(name: &str) -> Result<PathBuf> {
+    let mut paths = FOLDERS.iter().map(|folder| Path::new(folder).join(name));
+    paths.find(|path| path.is_file()).ok_or_else(|| {
+        Error::new(ErrorKind::MissingTool, format!("{name} is in none of {}", FOLDERS.join(", ")))
+            .hint("install it (Debian and Ubuntu: uidmap, others: shadow-utils), or use your own id alone with --users single")
+    })
+}
+
+fn run(program: &Path, child: i32, map: &[String]) -> Result<()> {
+    let what = format!("{} {child} {}", program.display(), map.join(" "));
+    let mut command = Command::new(program);
+    // Nothing of the environment: what is meant for the container must not steer these.
+    command.arg(child.to_string()).args(map).env_clear();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut helper = command.spawn().map_err(|error| Error::io(format!("run {what}"), &error))?;
+    let ended = await_end(&helper);
+    if !matches!(ended, Ok(true)) {
+        helper.kill().ok();
+    }
+    let said = ended.and_then(|_| said_by(&mut helper));
+    let status = helper.wait().map_err(|error| Error::io(format!("wait for {what}"), &error))?;
+    if status.success() {
+        return Ok(());
+    }
+    let said = said?;
+    let cause = if said.is_empty() { status.to_string() } else { said };
+    Err(Error::new(ErrorKind::NotPermitted, format!("{what}: {cause}")).hint(
+        "it has to be set-user-ID root, and the ids to be set aside in /etc/subuid and /etc/subgid",
+    ))
+}
+
+/// Whether it ended before the deadline.
+fn await_end(helper: &Child) -> Result<bool> {
+    let failed = |errno| Error::kernel("wait for a helper program", errno);
+    let pid = Pid::from_child(helper);
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(failed)?;
+    let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+    rustix::io::retry_on_intr(|| poll(&mut fds, Some(&DEADLINE)))
+        .map(|ready| ready == 1)
+        .map_err(failed)
+}
+
+fn said_by(helper: &mut Child) -> Result<String> {
+    let mut said = Vec::new();
+    if let Some(stderr) = helper.stderr.take() {
+        let failed = |error| Error::io("read what a helper program says", &error);
+        stderr.take(4096).read_to_end(&mut said).map_err(failed)?;
+    }
+    Ok(String::from_utf8_lossy(&said).trim().replace('\n', "; "))
+}

@@ -7,8 +7,11 @@
 #![deny(rustdoc::broken_intra_doc_links)]
 
 pub mod capabilities;
+mod confined;
+mod erase;
 mod error;
 pub mod idmap;
+pub mod image;
 pub mod name;
 pub mod plan;
 pub mod request;

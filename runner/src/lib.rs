@@ -7,6 +7,7 @@
 #![deny(rustdoc::broken_intra_doc_links)]
 
 pub mod capabilities;
+pub mod cgroup;
 mod confined;
 mod erase;
 mod error;

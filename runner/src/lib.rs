@@ -14,6 +14,7 @@ mod error;
 pub mod idmap;
 pub mod image;
 pub mod name;
+pub mod network;
 pub mod plan;
 pub mod request;
 pub mod seccomp;

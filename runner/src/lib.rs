@@ -18,7 +18,9 @@ pub mod network;
 pub mod plan;
 pub mod request;
 pub mod seccomp;
+pub mod supervise;
 pub mod sys;
+pub mod terminal;
 pub mod users;
 
 pub use error::{Error, ErrorKind, Result};

@@ -8,6 +8,7 @@
 
 pub mod capabilities;
 pub mod cgroup;
+mod channel;
 mod confined;
 mod erase;
 mod error;

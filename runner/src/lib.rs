@@ -10,6 +10,7 @@ pub mod capabilities;
 pub mod cgroup;
 mod channel;
 mod confined;
+mod detacher;
 mod erase;
 mod error;
 pub mod idmap;

@@ -1,0 +1,108 @@
+//! The process that takes the old root out of a new container.
+//!
+//! A mount is gone at once when it is detached, but the kernel lets the caller go on only a millisecond
+//! or so later (`namespace_unlock` in fs/namespace.c waits for RCU). That is as long as all the rest of a
+//! start takes, so somebody else has that time: a child of the runner's, which nobody waits for. It is
+//! outside of the container's pid namespace, so nothing in the container can see it or take anything from
+//! it. The container's command is not executed before it has seen the old root gone.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, read, write};
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::error::{Error, Result};
+use crate::sys::clone::{self, Child};
+
+/// The container's end: what it says is that it has a new root.
+#[derive(Debug)]
+pub(crate) struct Ready(OwnedFd);
+
+/// The runner's end.
+#[derive(Debug)]
+pub(crate) struct Waiting(OwnedFd);
+
+/// The process. It is reaped when this is dropped, if it has ended by then.
+#[derive(Debug)]
+pub(crate) struct Detacher(Child);
+
+pub(crate) fn pair() -> Result<(Waiting, Ready)> {
+    pipe_with(PipeFlags::CLOEXEC)
+        .map(|(read, write)| (Waiting(read), Ready(write)))
+        .map_err(|errno| Error::kernel("pipe", errno))
+}
+
+impl Ready {
+    /// The same under a number that is at least this.
+    pub(crate) fn above(self, number: i32) -> Result<Self, Errno> {
+        fcntl_dupfd_cloexec(&self.0, number).map(Self)
+    }
+
+    /// The same under this number.
+    pub(crate) fn put_at(self, number: i32) -> Result<Self, Errno> {
+        crate::sys::process::move_to(self.0, number).map(Self)
+    }
+
+    /// The old root is on top of the new one.
+    pub(crate) fn say(self) -> Result<()> {
+        let said = write(&self.0, &[1]);
+        said.map(drop).map_err(|errno| Error::kernel("ask for the old root to be detached", errno))
+    }
+}
+
+impl Waiting {
+    /// Starts the process for the container whose first process is this child.
+    pub(crate) fn start(self, first: &Child, has_users: bool) -> Result<Detacher> {
+        let open = |kind: &str| {
+            let path = format!("/proc/{}/ns/{kind}", first.pid);
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            openat(CWD, &path, flags, Mode::empty())
+                .map_err(|errno| Error::kernel(format!("open {path}"), errno))
+        };
+        let mounts = open("mnt")?;
+        // Rights over the mounts come with the user namespace that they belong to.
+        let users = has_users.then(|| open("user")).transpose()?;
+        let users = users.as_ref().map(AsFd::as_fd);
+        clone::spawn_beside(detach, [Some(self.0.as_fd()), Some(mounts.as_fd()), users])
+            .map(Detacher)
+            .map_err(|errno| Error::kernel("clone(CLONE_VM)", errno))
+    }
+}
+
+/// Nothing but system calls, for the runner goes on in the same memory.
+fn detach([ready, mounts, users]: [Option<BorrowedFd<'static>>; 3]) -> Result<(), Errno> {
+    let (Some(ready), Some(mounts)) = (ready, mounts) else { return Err(Errno::BADF) };
+    if read(ready, &mut [0_u8; 1])? == 0 {
+        // The container did not come that far.
+        return Ok(());
+    }
+    if let Some(users) = users {
+        move_into_link_name_space(users, Some(LinkNameSpaceType::User))?;
+    }
+    // This makes the uppermost mount at `/` the working directory: the old root.
+    move_into_link_name_space(mounts, Some(LinkNameSpaceType::Mount))?;
+    unmount(".", UnmountFlags::DETACH)
+}
+
+impl Detacher {
+    /// Waits for the process, a millisecond or so, unless the container has ended before: a container
+    /// that runs for long is not to have a zombie beside it.
+    pub(crate) fn wait_unless_ended(self, first: &Child) {
+        let both = [&self.0.pidfd, &first.pidfd];
+        let mut ready = both.map(|pidfd| PollFd::new(pidfd, PollFlags::IN));
+        rustix::io::retry_on_intr(|| poll(&mut ready, None)).ok();
+    }
+}
+
+impl Drop for Detacher {
+    fn drop(&mut self) {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        // If it is not done yet, whoever inherits it reaps it.
+        waitid(WaitId::PidFd(self.0.pidfd.as_fd()), options).ok();
+    }
+}

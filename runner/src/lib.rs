@@ -15,6 +15,7 @@ mod erase;
 mod error;
 pub mod idmap;
 pub mod image;
+pub mod inside;
 pub mod name;
 pub mod network;
 pub mod plan;

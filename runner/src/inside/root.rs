@@ -1,0 +1,212 @@
+//! The new root: mounted over its base, made the root, and the old one detached.
+//!
+//! All is mounted over the base directory, in this mount namespace alone: no folder has to exist for
+//! it, and it goes with the namespace.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, mkdirat, openat, statx};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, open_tree, unmount,
+};
+use rustix::process::{chdir, fchdir, pivot_root};
+use rustix::thread::{Timespec, nanosleep, sched_yield};
+
+use super::enact::Inside;
+use super::mounts::attach;
+use super::place::by_descriptor;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{Attributes, ROOT_ATTRIBUTES, RootPlan, Upper};
+use crate::sys::mount::set_attributes;
+
+/// Between two looks at what PID 1 does.
+const A_MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000 };
+/// Ten seconds' worth of them.
+const MOST_LOOKS: usize = 100_000;
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+pub(super) fn scratch(
+    inside: &mut Inside<'_>,
+    over: &Path,
+    size: Option<u64>,
+    takes_up: bool,
+) -> Result<()> {
+    let failed = |errno| Error::kernel(format!("mount a tmpfs over {}", over.display()), errno);
+    let base = open_base(over)?;
+    if takes_up {
+        inside.tree = Some(directory(&base, over)?);
+    }
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed)?;
+    fsconfig_set_string(&context, "source", "scratch").map_err(failed)?;
+    fsconfig_set_string(&context, "mode", "755").map_err(failed)?;
+    if let Some(size) = size {
+        fsconfig_set_string(&context, "size", size.to_string()).map_err(failed)?;
+    }
+    fsconfig_create(&context).map_err(failed)?;
+    let scratch = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+        .map_err(failed)?;
+    // An overlay's layers have to be attached to be cloned (before Linux 6.15).
+    attach(&scratch, &base).map_err(failed)?;
+    (inside.base, inside.scratch) = (Some(base), Some(scratch));
+    Ok(())
+}
+
+fn open_base(path: &Path) -> Result<OwnedFd> {
+    openat(CWD, path, DIRECTORY, Mode::empty()).map_err(|errno| {
+        let error = Error::kernel(format!("open root file system {}", path.display()), errno);
+        match errno {
+            Errno::NOENT => error.with_kind(ErrorKind::NotFound),
+            Errno::NOTDIR => error.hint("a root file system is a directory"),
+            Errno::ACCESS => {
+                error.hint("the container's user may not search a folder on the way; chmod o+x it")
+            }
+            _ => error,
+        }
+    })
+}
+
+pub(super) fn make(inside: &mut Inside<'_>, plan: &RootPlan) -> Result<()> {
+    let (Some(base), Some(scratch)) = (&inside.base, &inside.scratch) else {
+        return Err(Error::invalid("the plan makes the root before the scratch"));
+    };
+    let root = match plan {
+        RootPlan::Directory { .. } => taken_up(&mut inside.tree),
+        RootPlan::Overlay { lowers, upper, userxattr } => {
+            overlay(base, scratch, lowers, upper, *userxattr)
+        }
+    }?;
+    let failed = |errno| Error::kernel("mount the root file system", errno);
+    set_attributes(&root, ROOT_ATTRIBUTES, true).map_err(failed)?;
+    attach(&root, base).map_err(failed)?;
+    inside.root = Some(root);
+    Ok(())
+}
+
+fn taken_up(tree: &mut Option<OwnedFd>) -> Result<OwnedFd> {
+    tree.take().ok_or_else(|| Error::invalid("the plan makes a root of what was not taken up"))
+}
+
+/// With what is mounted below it.
+fn directory(base: &OwnedFd, path: &Path) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_RECURSIVE;
+    open_tree(base, "", flags)
+        .map_err(|errno| Error::kernel(format!("bind {} on itself", path.display()), errno))
+}
+
+fn overlay(
+    base: &OwnedFd,
+    scratch: &OwnedFd,
+    lowers: &[std::path::PathBuf],
+    upper: &Upper,
+    userxattr: bool,
+) -> Result<OwnedFd> {
+    let failed = |errno| refused(lowers, upper, errno);
+    // The topmost is covered by the scratch by now. By descriptor no path is too long or holds a
+    // character that the options take for theirs.
+    let others: Vec<OwnedFd> =
+        lowers[1..].iter().map(|path| open_base(path)).collect::<Result<_>>()?;
+    let paths: Vec<String> = [base].into_iter().chain(&others).map(by_descriptor).collect();
+    let (upper, work, _held) = writable(scratch, upper)?;
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed)?;
+    fsconfig_set_string(&context, "source", "overlay").map_err(failed)?;
+    fsconfig_set_string(&context, "lowerdir", paths.join(":")).map_err(failed)?;
+    fsconfig_set_string(&context, "upperdir", upper).map_err(failed)?;
+    fsconfig_set_string(&context, "workdir", work).map_err(failed)?;
+    if userxattr {
+        fsconfig_set_flag(&context, "userxattr").map_err(failed)?;
+    }
+    fsconfig_create(&context).map_err(failed)?;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(failed)
+}
+
+fn refused(lowers: &[std::path::PathBuf], upper: &Upper, errno: Errno) -> Error {
+    let error = Error::kernel(format!("mount an overlay over {}", lowers[0].display()), errno);
+    match (errno, upper) {
+        (Errno::NODEV, _) => error.hint("this kernel has no overlayfs; use --writes direct"),
+        (Errno::INVAL, Upper::Disk { .. }) => error
+            .hint("the store's file system cannot take an overlay's writes; use --writes memory"),
+        _ => error,
+    }
+}
+
+/// The paths of the upper and the work folder, valid while what comes with them is held.
+fn writable(scratch: &OwnedFd, upper: &Upper) -> Result<(String, String, [Option<OwnedFd>; 2])> {
+    let failed = |errno| Error::kernel("make the upper layer in the scratch", errno);
+    match upper {
+        Upper::Memory { .. } => {
+            for folder in ["upper", "work"] {
+                mkdirat(scratch, folder, Mode::from_raw_mode(0o755)).map_err(failed)?;
+            }
+            let scratch = by_descriptor(scratch);
+            Ok((format!("{scratch}/upper"), format!("{scratch}/work"), [None, None]))
+        }
+        Upper::Disk { upper, work } => {
+            let (upper, work) = (open_base(upper)?, open_base(work)?);
+            Ok((by_descriptor(&upper), by_descriptor(&work), [Some(upper), Some(work)]))
+        }
+    }
+}
+
+/// The trick of pivot_root(2): the old root ends up on top of the new one, and no folder is needed.
+pub(super) fn pivot(inside: &mut Inside<'_>) -> Result<()> {
+    let failed = |errno| Error::kernel("pivot_root(\".\", \".\")", errno);
+    let old = openat(CWD, "/", DIRECTORY, Mode::empty()).map_err(failed)?;
+    fchdir(inside.root()?).map_err(failed)?;
+    pivot_root(".", ".").map_err(failed)?;
+    chdir("/").map_err(failed)?;
+    inside.old_root = Some(old);
+    Ok(())
+}
+
+/// By the process that is there for it, or here.
+pub(super) fn detach_old(inside: &mut Inside<'_>) -> Result<()> {
+    let missing = || Error::invalid("the plan detaches the old root before the pivot");
+    let old = inside.old_root.take().ok_or_else(missing)?;
+    if let Some(ready) = inside.pivoted.take() {
+        return ready.say();
+    }
+    detach(&old)
+        .and_then(|()| chdir("/"))
+        .map_err(|errno| Error::kernel("umount2(\".\", MNT_DETACH)", errno))
+}
+
+fn detach(old: &OwnedFd) -> Result<(), Errno> {
+    fchdir(old)?;
+    loop {
+        match unmount(".", UnmountFlags::DETACH) {
+            Ok(()) => {}
+            // No mount of this namespace any more.
+            Err(Errno::INVAL) => return Ok(()),
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// As long as the old root is mounted on top of the new one, that is where `/..` leads.
+pub(super) fn await_detached() -> Result<()> {
+    let failed = |errno| Error::kernel("statx(\"/..\")", errno);
+    let mount = |path| statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).map_err(failed);
+    let own = mount("/")?.stx_mnt_id;
+    for attempt in 0..MOST_LOOKS {
+        if mount("/..")?.stx_mnt_id == own {
+            return Ok(());
+        }
+        match attempt {
+            // It takes some microseconds, if there is a processor for it.
+            0..100 => sched_yield(),
+            _ => drop(nanosleep(&A_MOMENT)),
+        }
+    }
+    Err(Error::new(ErrorKind::Kernel, "the old root was not detached within ten seconds"))
+}
+
+pub(super) fn read_only(root: &OwnedFd) -> Result<()> {
+    set_attributes(root, Attributes::READ_ONLY, false)
+        .map_err(|errno| Error::kernel("make the root read-only", errno))
+}

@@ -16,6 +16,7 @@ mod error;
 pub mod idmap;
 pub mod image;
 pub mod inside;
+mod launch;
 pub mod name;
 pub mod network;
 pub mod plan;

@@ -2,7 +2,7 @@
 //! behind.
 //!
 //! The way through the code: [`request`] → observe → [`plan`] (pure) → launch, with undo armed →
-//! what happens inside → supervise → exit status. `ARCHITECTURE.md` beside this file is the map.
+//! what happens [`inside`] → supervise → exit status. `ARCHITECTURE.md` beside this file is the map.
 #![deny(unsafe_code)]
 #![deny(rustdoc::broken_intra_doc_links)]
 
@@ -13,15 +13,24 @@ mod confined;
 mod detacher;
 mod erase;
 mod error;
+pub mod exec;
+mod explain;
+pub mod gc;
 pub mod idmap;
 pub mod image;
 pub mod inside;
 mod launch;
+mod made;
 pub mod name;
 pub mod network;
+mod observe;
 pub mod plan;
+mod procfs;
 pub mod request;
+pub mod root;
+pub mod run;
 pub mod seccomp;
+pub mod state;
 pub mod supervise;
 pub mod sys;
 pub mod terminal;

@@ -1,0 +1,153 @@
+//! `netup-run run`: from the request to the command's exit status.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::cgroup::Cgroup;
+use crate::error::{Error, Result};
+use crate::explain;
+use crate::idmap::UserNamespace;
+use crate::launch::Launch;
+use crate::made::Made;
+use crate::network;
+use crate::observe::observe;
+use crate::plan;
+use crate::plan::Terms;
+use crate::request::{Explain, Run, Users, Writes};
+use crate::supervise::supervise;
+use crate::sys::clone::Child;
+use crate::sys::signal::{self, SignalFd};
+use crate::terminal::Terminal;
+
+/// What a run tells while it goes on.
+#[derive(Debug, Clone, Copy)]
+pub enum Told<'a> {
+    /// Something that the caller should know.
+    Warning(&'a str),
+    /// A call that is made.
+    Line(&'a str),
+    /// A call that would be made.
+    Planned(&'a str),
+}
+
+/// Is told.
+pub type Tell<'a> = &'a mut dyn FnMut(Told<'_>);
+
+/// Runs a container to its end.
+///
+/// Whatever happens, what was made is taken back: at the latest, if this process is killed, by the
+/// next call for the same name or by `gc`.
+///
+/// # Errors
+/// Why the container could not be made or its command not be run, with what could not be undone.
+pub fn run(run: &Run, tell: Tell<'_>) -> Result<i32> {
+    network::validate(&run.net)?;
+    let users = UserNamespace::choose(run.users)?;
+    warn_of_root(run, users.as_ref(), tell);
+    if run.explain == Explain::Only {
+        return explain::only(run, users.as_ref(), tell).map(|()| 0);
+    }
+    let signals = catch_signals()?;
+    let mut made = Made::begin(run)?;
+    let ended = bring_up(run, users.as_ref(), &mut made, tell)
+        .and_then(|up| wait(up, &signals, &made, run.process.interactive));
+    let keep = match &run.writes {
+        Writes::Keep(name) if ended.is_ok() => Some(name),
+        _ => None,
+    };
+    let failures = made.take_back(keep);
+    match ended {
+        Ok(code) if failures.is_empty() => Ok(code),
+        Ok(_) => Err(Error::new(crate::ErrorKind::State, "clear up after the container")
+            .with_undo_failures(failures)),
+        Err(error) => Err(error.with_undo_failures(failures)),
+    }
+}
+
+/// A container whose command runs.
+struct Up {
+    child: Child,
+    terminal: Option<OwnedFd>,
+}
+
+/// All of them, from before the first process of the container is made: none is lost.
+pub(crate) fn catch_signals() -> Result<SignalFd> {
+    signal::block_all()
+        .and_then(|_before| SignalFd::all())
+        .map_err(|errno| Error::kernel("signalfd", errno))
+}
+
+fn warn_of_root(run: &Run, users: Option<&UserNamespace>, tell: Tell<'_>) {
+    let user = run.process.user.as_deref().unwrap_or("0");
+    let is_root = users.is_none() && matches!(user.split(':').next(), Some("0" | "root"));
+    if is_root && run.users == Users::Auto && !run.quiet {
+        tell(Told::Warning(
+            "root in the container is the host's root; --users ranges or -u USER changes that, and \
+             --users host says that it is meant",
+        ));
+    }
+}
+
+fn bring_up(
+    run: &Run,
+    users: Option<&UserNamespace>,
+    made: &mut Made,
+    tell: Tell<'_>,
+) -> Result<Up> {
+    let (root, image) = made.root(run, users)?;
+    let plan = plan::plan(run, &observe(run, made.name(), users, root, image)?)?;
+    made.admit(Terms::of(run, &plan));
+    made.limit(run)?;
+    let explains = run.explain == Explain::Running;
+    if explains {
+        explain::before(&plan, made.cgroup(), tell);
+    }
+    let mut launch = Launch::start(&plan, made.cgroup().map(Cgroup::fd))?;
+    made.started(launch.pid())?;
+    map_ids(users, &launch, explains, tell)?;
+    connect(run, users.is_some(), made, &launch, explains, tell)?;
+    if explains {
+        explain::inside(&plan, tell);
+    }
+    if plan.awaits_runner() {
+        launch.wait_until_made()?;
+        launch.go_on()?;
+    }
+    let (child, terminal) = launch.wait_for_command()?;
+    Ok(Up { child, terminal })
+}
+
+fn map_ids(
+    users: Option<&UserNamespace>,
+    launch: &Launch,
+    explains: bool,
+    tell: Tell<'_>,
+) -> Result<()> {
+    let Some(users) = users else { return Ok(()) };
+    if explains {
+        explain::ids(users, launch.pid(), tell);
+    }
+    users.write_maps(launch.pid())?;
+    launch.ids_are_mapped()
+}
+
+/// While the first process makes its mounts.
+fn connect(
+    run: &Run,
+    in_userns: bool,
+    made: &mut Made,
+    launch: &Launch,
+    explains: bool,
+    tell: Tell<'_>,
+) -> Result<()> {
+    let mut watch = |line: &str| tell(Told::Line(line));
+    let watch: Option<network::Watch<'_>> = if explains { Some(&mut watch) } else { None };
+    // If the first process failed meanwhile, that is why there is nothing to connect.
+    made.connect(run, launch.pid(), in_userns, watch)
+        .map_err(|error| launch.failure().unwrap_or(error))
+}
+
+fn wait(up: Up, signals: &SignalFd, made: &Made, interactive: bool) -> Result<i32> {
+    let terminal = up.terminal.map(|master| Terminal::new(master, interactive)).transpose()?;
+    let ended = supervise(up.child.pidfd.as_fd(), signals, terminal, made.helper())?;
+    Ok(ended.code)
+}

@@ -9,6 +9,7 @@
 pub mod capabilities;
 pub mod cgroup;
 mod channel;
+pub mod cli;
 mod confined;
 mod detacher;
 mod erase;
@@ -32,6 +33,7 @@ pub mod reply;
 pub mod request;
 pub mod root;
 pub mod run;
+pub mod sealed;
 pub mod seccomp;
 pub mod state;
 pub mod stats;

@@ -5,6 +5,7 @@
 
 mod canon;
 mod diff;
+mod machine;
 
 use crate::{Node, blame::Blame, wire};
 use std::{

@@ -26,12 +26,21 @@ const CAP_SYS_ADMIN: u64 = 1 << 21;
 /// Isolates the process of a test file before `main` runs. Once per file, at its top level.
 ///
 /// When a right is missing, the process says so and fails: tests that did not run must not look passed.
+/// `isolate!(debian)` first makes the [Debian](crate::runner::prepare_debian) for containers: that
+/// needs the network of outside.
 #[macro_export]
 macro_rules! isolate {
     () => {
+        $crate::isolate!(@ {});
+    };
+    (debian) => {
+        $crate::isolate!(@ { $crate::runner::prepare_debian_or_exit() });
+    };
+    (@ $before:block) => {
         $crate::ctor::declarative::ctor!(
             #[ctor(unsafe, anonymous)]
             fn isolate_before_main() {
+                $before
                 $crate::enter::isolate_or_exit();
             }
         );

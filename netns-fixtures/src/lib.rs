@@ -34,6 +34,7 @@ pub mod lab;
 pub mod node;
 pub mod probe;
 pub mod program;
+pub mod runner;
 pub mod tools;
 pub mod vm;
 

@@ -1,11 +1,15 @@
 //! Programs that are not trusted to end: what they said, or that they hang.
 
 use crate::blame::Blame;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{
     fmt,
     fs::File,
-    io::{self, Read, Seek, Write},
-    os::unix::process::ExitStatusExt,
+    io::{self, Seek, Write},
+    os::unix::{fs::FileExt, process::ExitStatusExt},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
@@ -77,7 +81,31 @@ impl Started {
 
     /// What it has said so far.
     pub fn said(&mut self) -> io::Result<(String, String)> {
-        Ok((text(&mut self.stdout)?, text(&mut self.stderr)?))
+        Ok((text(&self.stdout)?, text(&self.stderr)?))
+    }
+
+    /// Waits until it has printed this line.
+    pub fn await_line(&mut self, line: &str, deadline: Duration) -> io::Result<()> {
+        let started = Instant::now();
+        loop {
+            // Asked before the look: what ends after it has said something has said it.
+            let ended = self.has_ended()?;
+            let (stdout, stderr) = self.said()?;
+            if stdout.lines().any(|own| own == line) {
+                return Ok(());
+            }
+            if ended || started.elapsed() > deadline {
+                let message = format!("{} did not print {line}: {stdout}{stderr}", self.what);
+                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+            }
+            thread::sleep(TICK);
+        }
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        let pid = i32::try_from(self.pid()).map_err(io::Error::other)?;
+        kill(Pid::from_raw(pid), signal).blame(format_args!("signal {}", self.what))
     }
 
     /// Waits for its end. One that is not done by the deadline is killed, and an error.
@@ -115,10 +143,17 @@ impl Drop for Started {
     }
 }
 
-fn text(file: &mut File) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    file.rewind()?;
-    file.read_to_end(&mut bytes)?;
+/// Read from where nobody else's position is moved: the program writes through the same open file.
+fn text(file: &File) -> io::Result<String> {
+    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?];
+    let mut read = 0;
+    while read < bytes.len() {
+        match file.read_at(&mut bytes[read..], read as u64)? {
+            0 => break,
+            more => read += more,
+        }
+    }
+    bytes.truncate(read);
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -12,7 +12,7 @@ use std::{
 const SYSTEM_FOLDERS: [&str; 4] = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"];
 
 /// The Debian package of each tool whose package has another name.
-const PACKAGES: [(&str, &str); 15] = [
+const PACKAGES: [(&str, &str); 19] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("bridge", "iproute2"),
@@ -23,6 +23,10 @@ const PACKAGES: [(&str, &str); 15] = [
     ("modprobe", "kmod"),
     ("nsenter", "util-linux"),
     ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("newuidmap", "uidmap"),
+    ("bwrap", "bubblewrap"),
+    ("pasta", "passt"),
     ("busybox", "busybox-static"),
     ("ctr", "containerd"),
     ("dpkg-deb", "dpkg"),

@@ -11,7 +11,7 @@ use std::{env, process::ExitCode};
 const USAGE: &str = "usage: netns-fixtures COMMAND
 
   demo       connects two containers with the real netup, sends packets, takes everything down
-  dist       builds the static release binary into dist/
+  dist       builds the static release binaries into dist/
   lab        opens a shell on a host in a network of its own
   bench-net  measures netup beside the other ways to connect a container";
 

@@ -27,6 +27,7 @@ pub struct Bar {
 pub fn judge(report: &Report) -> Vec<Bar> {
     let mut bars = by_hand(report);
     bars.extend(by_cni(report));
+    bars.extend(report.startup.bars());
     bars
 }
 
@@ -42,12 +43,12 @@ fn by_cni(report: &Report) -> Vec<Bar> {
         report.cni.iter().find(|growth| growth.what == what).and_then(growth::Growth::ratio)
     };
     vec![
-        at_least("type netup's ADD, against three plugins'", 35.0, against(OUR_ONE, up)),
-        at_least("type netup's DEL, against theirs", 60.0, against(OUR_ONE, down)),
-        at_least("our three plugins' ADD, against theirs", 15.0, against(OUR_THREE, up)),
-        at_least("our three plugins' DEL, against theirs", 30.0, against(OUR_THREE, down)),
-        at_most("type netup at 1000, against 10", 1.3, grown(growth::ONE), "times"),
-        at_most("our three at 1000, against 10", 1.3, grown(growth::THREE), "times"),
+        Bar::at_least("type netup's ADD, against three plugins'", 35.0, against(OUR_ONE, up)),
+        Bar::at_least("type netup's DEL, against theirs", 60.0, against(OUR_ONE, down)),
+        Bar::at_least("our three plugins' ADD, against theirs", 15.0, against(OUR_THREE, up)),
+        Bar::at_least("our three plugins' DEL, against theirs", 30.0, against(OUR_THREE, down)),
+        Bar::at_most("type netup at 1000, against 10", 1.3, grown(growth::ONE), "times"),
+        Bar::at_most("our three at 1000, against 10", 1.3, grown(growth::THREE), "times"),
     ]
 }
 
@@ -58,13 +59,21 @@ fn by_hand(report: &Report) -> Vec<Bar> {
     let size = report.binary.bytes as f64 / MEGABYTE;
     let is_static = f64::from(u8::from(report.binary.is_static));
     vec![
-        at_least("up, against the tutorial's way", 15.0, against(TUTORIAL, |row| row.up_ratio)),
-        at_least("up, against bridge+portmap's ADD", 25.0, against(CHAIN, |row| row.up_ratio)),
-        at_least("down, against bridge+portmap's DEL", 50.0, against(CHAIN, |row| row.down_ratio)),
-        at_most("up at 1000 attachments, against 10", 1.3, up_at_most, "times"),
-        at_most("peak memory at 1000 attachments", 8.0, Some(peak), "MB"),
-        at_most("size of the binary", 6.0, Some(size), "MB"),
-        at_least("statically linked", 1.0, Some(is_static)).counted("(1 is yes)"),
+        Bar::at_least(
+            "up, against the tutorial's way",
+            15.0,
+            against(TUTORIAL, |row| row.up_ratio),
+        ),
+        Bar::at_least("up, against bridge+portmap's ADD", 25.0, against(CHAIN, |row| row.up_ratio)),
+        Bar::at_least(
+            "down, against bridge+portmap's DEL",
+            50.0,
+            against(CHAIN, |row| row.down_ratio),
+        ),
+        Bar::at_most("up at 1000 attachments, against 10", 1.3, up_at_most, "times"),
+        Bar::at_most("peak memory at 1000 attachments", 8.0, Some(peak), "MB"),
+        Bar::at_most("size of the binary", 6.0, Some(size), "MB"),
+        Bar::at_least("statically linked", 1.0, Some(is_static)).counted("(1 is yes)"),
     ]
 }
 
@@ -73,17 +82,22 @@ fn find<'a>(rows: &'a [Row], name: &str) -> Option<&'a Measured> {
     rows.iter().find(|row| row.name == name).and_then(Row::measured)
 }
 
-fn at_least(what: &'static str, bar: f64, measured: Option<f64>) -> Bar {
-    let passed = measured.is_some_and(|measured| measured >= bar);
-    Bar { what, wanted: format!("at least {bar}"), measured, unit: "times", passed }
-}
-
-fn at_most(what: &'static str, bar: f64, measured: Option<f64>, unit: &'static str) -> Bar {
-    let passed = measured.is_some_and(|measured| measured <= bar);
-    Bar { what, wanted: format!("at most {bar}"), measured, unit, passed }
-}
-
 impl Bar {
+    pub fn at_least(what: &'static str, bar: f64, measured: Option<f64>) -> Self {
+        let passed = measured.is_some_and(|measured| measured >= bar);
+        Self { what, wanted: format!("at least {bar}"), measured, unit: "times", passed }
+    }
+
+    pub fn at_most(
+        what: &'static str,
+        bar: f64,
+        measured: Option<f64>,
+        unit: &'static str,
+    ) -> Self {
+        let passed = measured.is_some_and(|measured| measured <= bar);
+        Self { what, wanted: format!("at most {bar}"), measured, unit, passed }
+    }
+
     fn counted(self, unit: &'static str) -> Self {
         Self { unit, ..self }
     }

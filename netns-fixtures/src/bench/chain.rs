@@ -152,6 +152,20 @@ impl Network {
     }
 }
 
+/// The configuration list that podman and others come with.
+pub fn standard() -> Value {
+    let ipam = json!({
+        "type": "host-local", "ranges": [[{ "subnet": "10.88.0.0/16" }]],
+        "routes": [{ "dst": "0.0.0.0/0" }],
+    });
+    json!({ "cniVersion": "1.0.0", "name": "standard", "plugins": [
+        { "type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true, "hairpinMode": true, "ipam": ipam },
+        { "type": "portmap", "capabilities": { "portMappings": true } },
+        { "type": "firewall" },
+        { "type": "tuning" },
+    ] })
+}
+
 fn bridge(masquerade: bool) -> Value {
     // On the tmpfs that the laboratory has for /run: their usual /var/lib/cni is on the disk.
     let folder = format!("/run/cni-{masquerade}");

@@ -1,7 +1,9 @@
 //! Real clients, their whole wall time: `ctr run --cni` and `podman run -p`, with the reference
 //! plugins and with netup's links in their place.
 
-use super::{plugins::Plugins, samples::Spread, settle::settle, stopwatch, subject::Subject};
+use super::{
+    chain, plugins::Plugins, samples::Spread, settle::settle, stopwatch, subject::Subject,
+};
 use netns_fixtures::{
     Lab, Node,
     cni::{Containerd, Podman, REFERENCE},
@@ -51,8 +53,8 @@ pub fn run(binary: Subject, rounds: usize) -> io::Result<Clients> {
     let mut lanes = Vec::new();
     for start in [containerd, podman] {
         for (name, folder, network) in [
-            (THEIRS, Path::new(REFERENCE), standard()),
-            (OURS, plugins.path(), standard()),
+            (THEIRS, Path::new(REFERENCE), chain::standard()),
+            (OURS, plugins.path(), chain::standard()),
             (NETUP, plugins.path(), netup()),
         ] {
             lanes.push(Lane::start(&lab, lanes.len(), start, name, folder, &network)?);
@@ -136,19 +138,6 @@ fn rows(lanes: &[Lane]) -> Vec<Row> {
         Row { client: lane.client.name(), plugins: lane.plugins, wall, ratio }
     };
     lanes.iter().map(row).collect()
-}
-
-fn standard() -> Value {
-    let ipam = json!({
-        "type": "host-local", "ranges": [[{ "subnet": "10.88.0.0/16" }]],
-        "routes": [{ "dst": "0.0.0.0/0" }],
-    });
-    json!({ "cniVersion": "1.0.0", "name": "standard", "plugins": [
-        { "type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true, "hairpinMode": true, "ipam": ipam },
-        { "type": "portmap", "capabilities": { "portMappings": true } },
-        { "type": "firewall" },
-        { "type": "tuning" },
-    ] })
 }
 
 fn netup() -> Value {

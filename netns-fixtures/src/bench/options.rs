@@ -9,9 +9,11 @@ pub const USAGE: &str = "usage: cargo bench-net [-- OPTIONS]
   --json PATH   writes everything that was measured, too
   --strict      fails when netup misses one of its bars
   --clients     times real clients instead: ctr run --cni and podman run -p, as root
+  --startup     times the start of containers only, as root
   --install     installs the contenders' Debian packages that are missing, as root
 
-NETUP names a binary to measure in place of dist/netup, which is built first.";
+NETUP and NETUP_RUN name binaries to measure in place of dist/netup and dist/netup-run, which are
+built first.";
 
 const ROUNDS: usize = 40;
 
@@ -19,6 +21,8 @@ const ROUNDS: usize = 40;
 pub enum Mode {
     /// The benchmark.
     Measure(Options),
+    /// The start of containers.
+    Startup(Options),
     /// Real clients.
     Clients(Options),
     /// The parent of one program, which tells how much memory that took. For the benchmark itself.
@@ -38,14 +42,15 @@ pub struct Options {
 /// Decodes what follows `bench-net`.
 pub fn parse(words: impl Iterator<Item = OsString>) -> io::Result<Mode> {
     let mut options = Options { rounds: ROUNDS, json: None, strict: false, install: false };
-    let (mut words, mut clients) = (words, false);
+    let (mut words, mut only): (_, fn(Options) -> Mode) = (words, Mode::Measure);
     while let Some(word) = words.next() {
         match word.to_str() {
             // As with other cargo commands; the alias has one of its own already.
             Some("--") => {}
             Some("--weigh") => return Ok(Mode::Weigh(words.collect())),
             Some("--help" | "-h") => return Ok(Mode::Help),
-            Some("--clients") => clients = true,
+            Some("--clients") => only = Mode::Clients,
+            Some("--startup") => only = Mode::Startup,
             Some("--strict") => options.strict = true,
             Some("--install") => options.install = true,
             Some("--rounds") => options.rounds = rounds(words.next())?,
@@ -53,7 +58,7 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> io::Result<Mode> {
             _ => return Err(refused(&format!("unexpected {}", word.display()))),
         }
     }
-    Ok(if clients { Mode::Clients(options) } else { Mode::Measure(options) })
+    Ok(only(options))
 }
 
 fn rounds(word: Option<OsString>) -> io::Result<usize> {

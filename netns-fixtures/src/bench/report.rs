@@ -7,6 +7,7 @@ use super::{
     plugins::Plugins,
     race::{self, Row},
     scaling::{self, Scaling},
+    startup::{self, Startup},
     subject::Subject,
 };
 use serde::Serialize;
@@ -16,11 +17,13 @@ use std::{fs, io, thread};
 pub struct Report {
     pub machine: Machine,
     pub binary: Subject,
+    pub runner: Subject,
     pub rounds: usize,
     pub rows: Vec<Row>,
     pub scaling: Scaling,
     pub cni: Vec<Growth>,
     pub crowd: Crowd,
+    pub startup: Startup,
     pub bars: Vec<Bar>,
 }
 
@@ -37,7 +40,7 @@ pub struct Machine {
 
 impl Report {
     /// Measures everything. The race comes first: a thousand namespaces are not a usual host.
-    pub fn make(binary: Subject, rounds: usize) -> io::Result<Self> {
+    pub fn make(binary: Subject, runner: Subject, rounds: usize) -> io::Result<Self> {
         let load_before = load()?;
         let plugins = Plugins::of(&binary.path)?;
         let rows = race::run(&binary.path, plugins.path(), rounds)?;
@@ -45,8 +48,11 @@ impl Report {
         let cni = growth::run(plugins.path(), rounds)?;
         let machine = Machine::observe(load_before)?;
         let crowd = crowd::run(&binary.path)?;
+        // Last: it hides the machine's control groups from this process.
+        let startup = startup::run(&binary.path, &runner.path, rounds)?;
         let bars = Vec::new();
-        let mut report = Self { machine, binary, rounds, rows, scaling, cni, crowd, bars };
+        let mut report =
+            Self { machine, binary, runner, rounds, rows, scaling, cni, crowd, startup, bars };
         report.bars = bars::judge(&report);
         Ok(report)
     }

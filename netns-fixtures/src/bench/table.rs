@@ -8,6 +8,7 @@ use super::{
     report::Report,
     samples::Spread,
     scaling::Scaling,
+    startup,
 };
 
 /// Prints all of it on stdout.
@@ -17,6 +18,7 @@ pub fn print(report: &Report) {
     scaling(&report.scaling);
     report.cni.iter().for_each(growth);
     crowd(&report.crowd);
+    startup::print(&report.startup);
     bars(&report.bars);
 }
 
@@ -107,19 +109,20 @@ fn crowd(crowd: &Crowd) {
     println!("at once, a single up waits {}, at most {:.1}", middle(latency), latency.max_ms);
 }
 
-fn bars(bars: &[Bar]) {
+/// The promises and what became of them.
+pub fn bars(bars: &[Bar]) {
     println!("\nThe bars");
     for bar in bars {
         let mark = if bar.passed { "pass" } else { "MISS" };
         let measured = bar
             .measured
             .map_or("not installed".to_owned(), |measured| format!("{measured:.2} {}", bar.unit));
-        println!("{mark}  {:<42} {:<14} {measured}", bar.what, bar.wanted);
+        println!("{mark}  {:<48} {:<14} {measured}", bar.what, bar.wanted);
     }
 }
 
 /// 1.53 [1.41 1.48–1.60]
-fn middle(spread: &Spread) -> String {
+pub fn middle(spread: &Spread) -> String {
     format!(
         "{:.2} [{:.2} {:.2}–{:.2}]",
         spread.median_ms, spread.min_ms, spread.p25_ms, spread.p75_ms

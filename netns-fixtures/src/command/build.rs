@@ -9,10 +9,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Builds `netup` for release with these further arguments and returns where cargo put it.
-pub fn netup(arguments: &[&str], rustflags: Option<&str>) -> io::Result<PathBuf> {
+/// Builds a package's program of the same name for release, with these further arguments, and
+/// returns where cargo put it.
+pub fn program(name: &str, arguments: &[&str], rustflags: Option<&str>) -> io::Result<PathBuf> {
     let mut build = Command::new(cargo());
-    build.args(["build", "--release", "--package", "netup", "--bin", "netup"]).args(arguments);
+    build.args(["build", "--release", "--package", name, "--bin", name]).args(arguments);
     build.arg("--message-format=json-render-diagnostics");
     if let Some(flags) = rustflags {
         let inherited = env::var("RUSTFLAGS").unwrap_or_default();
@@ -22,8 +23,8 @@ pub fn netup(arguments: &[&str], rustflags: Option<&str>) -> io::Result<PathBuf>
     let executable = messages
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
-        .find_map(Artifact::netup);
-    executable.ok_or_else(|| io::Error::other("cargo built no binary called netup"))
+        .find_map(|artifact: Artifact| artifact.program(name));
+    executable.ok_or_else(|| io::Error::other(format!("cargo built no binary called {name}")))
 }
 
 /// The folder of the workspace, wherever inside it the command was given.
@@ -74,7 +75,7 @@ struct Target {
 }
 
 impl Artifact {
-    fn netup(self) -> Option<PathBuf> {
-        self.executable.filter(|_| self.target.name == "netup")
+    fn program(self, name: &str) -> Option<PathBuf> {
+        self.executable.filter(|_| self.target.name == name)
     }
 }

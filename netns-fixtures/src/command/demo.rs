@@ -33,8 +33,10 @@ pub fn run() -> io::Result<ExitCode> {
 
 /// NETUP names a binary to show in place of the one in the source tree.
 fn binary() -> io::Result<PathBuf> {
-    env::var_os("NETUP")
-        .map_or_else(|| build::netup(&[], None), |path| PathBuf::from(path).canonicalize())
+    env::var_os("NETUP").map_or_else(
+        || build::program("netup", &[], None),
+        |path| PathBuf::from(path).canonicalize(),
+    )
 }
 
 fn show(world: &World, screen: &mut Screen) -> io::Result<()> {

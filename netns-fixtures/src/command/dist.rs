@@ -1,4 +1,4 @@
-//! `cargo dist`: the static release binary in dist/netup.
+//! `cargo dist`: the static release binaries in dist/.
 
 use super::{build, elf};
 use std::{
@@ -11,13 +11,24 @@ use std::{
 /// them on relocating itself and on the pages that this touches.
 const STATIC: &str = "-C target-feature=+crt-static -C relocation-model=static";
 
-/// Builds, verifies, and only then puts the binary in its place.
+pub const NETUP: &str = "netup";
+pub const NETUP_RUN: &str = "netup-run";
+
+/// All of them.
 pub fn run() -> io::Result<ExitCode> {
+    for name in [NETUP, NETUP_RUN] {
+        one(name)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds, verifies, and only then puts the binary in its place, which it returns.
+pub fn one(name: &str) -> io::Result<PathBuf> {
     // Naming the target keeps the flags away from build scripts and procedural macros, which
     // cannot be static.
     let triple = build::host_triple()?;
     let arguments = ["--locked", "--target", &triple];
-    let built = build::netup(&arguments, Some(STATIC))?;
+    let built = build::program(name, &arguments, Some(STATIC))?;
     let binary = fs::read(&built)?;
     if !elf::is_static(&binary)? {
         return Err(io::Error::other(format!(
@@ -25,20 +36,20 @@ pub fn run() -> io::Result<ExitCode> {
             built.display()
         )));
     }
-    let place = publish(&built)?;
+    let place = publish(&built, name)?;
     println!(
         "{}: static, {:.1} MiB, {triple}",
         place.display(),
         binary.len() as f64 / f64::from(1 << 20)
     );
-    Ok(ExitCode::SUCCESS)
+    Ok(place)
 }
 
 /// Whoever runs the old binary meanwhile keeps it: the new one takes its name by a rename.
-fn publish(built: &Path) -> io::Result<PathBuf> {
+fn publish(built: &Path, name: &str) -> io::Result<PathBuf> {
     let folder = build::workspace()?.join("dist");
     fs::create_dir_all(&folder)?;
-    let (temporary, place) = (folder.join(".netup.new"), folder.join("netup"));
+    let (temporary, place) = (folder.join(format!(".{name}.new")), folder.join(name));
     fs::copy(built, &temporary)?;
     fs::rename(&temporary, &place)?;
     Ok(place)

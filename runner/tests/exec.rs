@@ -1,0 +1,159 @@
+//! `exec`: one more command, on the terms of the container.
+
+mod pty;
+mod running;
+
+use netns_fixtures::isolate;
+use netns_fixtures::program::Ended;
+use netns_fixtures::runner::{Ground, Runner};
+use pty::OnTerminal;
+use running::{Staying, ground, is_running, soon};
+
+isolate!();
+
+#[track_caller]
+fn exec(runner: &Runner, options: &[&str], name: &str, words: &[&str]) -> Ended {
+    runner.run(&[&["exec"], options, &[name], words].concat()).expect("an exec that ends")
+}
+
+#[track_caller]
+fn stay(ground: &Ground, runner: &Runner, name: &str, options: &[&str]) -> Staying {
+    let root = ground.busybox().unwrap();
+    Staying::start(runner, &[&["-q", "--name", name], options].concat(), &root)
+}
+
+/// What `ids` tells that must be equal for both.
+fn rights(told: &str) -> Vec<&str> {
+    let keys =
+        ["Cap", "NoNewPrivs", "Seccomp", "Uid", "Gid", "Groups", "Umask", "SigB", "SigI", "SigC"];
+    told.lines().filter(|line| keys.iter().any(|key| line.starts_with(key))).collect()
+}
+
+#[test]
+fn its_exit_status_is_the_commands() {
+    let ground = ground();
+    let runner = ground.runner();
+    let staying = stay(&ground, &runner, "codes", &[]);
+    let expect = |name: &str, words: &[&str], code: i32| {
+        let ended = exec(&runner, &[], name, words);
+        assert_eq!(ended.code, Some(code), "{words:?}: {ended}");
+    };
+    expect("codes", &["/probe", "exit", "7"], 7);
+    expect("codes", &["/probe", "signal", "9"], 137);
+    expect("codes", &["/no/such"], 127);
+    expect("codes", &["/etc"], 126);
+    expect("nobody", &["/probe", "exit", "0"], 125);
+    assert_eq!(staying.end().code, Some(0));
+}
+
+#[test]
+fn it_has_the_same_rights_as_the_containers_own_command() {
+    let ground = ground();
+    let runner = ground.runner();
+    let cases: [&[&str]; 5] = [
+        &[],
+        &["-u", "worker"],
+        &["--cap-drop", "all", "--cap-add", "chown"],
+        &["--new-privileges", "-u", "77"],
+        &["--no-seccomp", "--users", "single"],
+    ];
+    for (number, options) in cases.iter().enumerate() {
+        let name = format!("rights-{number}");
+        let root = ground.busybox().unwrap();
+        let own = runner.probe(options, &root, &["ids"]).unwrap();
+        let staying = stay(&ground, &runner, &name, options);
+        let told = exec(&runner, &[], &name, &["/probe", "ids"]).success().unwrap();
+        assert_eq!(rights(&told), rights(own.text()), "{options:?}");
+        assert_eq!(staying.end().code, Some(0));
+    }
+}
+
+#[test]
+fn it_brings_nothing_along_and_sees_only_the_container() {
+    let ground = ground();
+    let runner = ground.runner();
+    let staying = stay(&ground, &runner, "alone", &["-e", "KEY=value"]);
+    let leaked = std::fs::File::open("/").unwrap();
+    rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).unwrap();
+    let told = exec(&runner, &[], "alone", &["/probe", "fds"]).success().unwrap();
+    let numbers: Vec<_> = told.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(numbers, ["0", "1", "2"], "{told}");
+    let told = exec(&runner, &[], "alone", &["/probe", "ps", "+", "env"]).success().unwrap();
+    // PID 1, its command, and this; the process that waits outside has no number here.
+    let processes = told.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
+    assert_eq!(processes.count(), 3, "{told}");
+    assert!(told.contains("KEY=value"), "{told}");
+    assert_eq!(staying.end().code, Some(0));
+}
+
+#[test]
+fn the_container_cannot_end_without_it() {
+    let ground = ground();
+    let runner = ground.runner();
+    let staying = stay(&ground, &runner, "ends", &[]);
+    let words = ["exec", "ends", "/probe", "signals", "15"];
+    let mut inside = runner.start(&words).unwrap();
+    inside.await_line("ready", running::PATIENCE).unwrap();
+    assert_eq!(staying.end().code, Some(0));
+    assert_eq!(inside.finish(running::PATIENCE).unwrap().code, Some(137));
+}
+
+#[test]
+fn it_dies_with_its_caller() {
+    let ground = ground();
+    let runner = ground.runner();
+    let staying = stay(&ground, &runner, "dies", &[]);
+    let mut inside = runner.start(&["exec", "dies", "/probe", "signals", "15"]).unwrap();
+    inside.await_line("ready", running::PATIENCE).unwrap();
+    let outside = running::children(inside.pid())[0];
+    let command = running::children(outside)[0];
+    inside.kill().unwrap();
+    soon("the command's end", || !is_running(command) && !is_running(outside));
+    assert_eq!(staying.end().code, Some(0));
+}
+
+#[test]
+fn it_can_have_a_terminal() {
+    let ground = ground();
+    let runner = ground.runner();
+    let staying = stay(&ground, &runner, "shell", &[]);
+    let command = runner.command(&["exec", "-t", "-i", "shell", "/bin/sh"]).unwrap();
+    let mut shell = OnTerminal::start(&command, 20, 70);
+    shell.await_text("#");
+    shell.press("stty size; tty; exit 3\r");
+    let (code, shown) = shell.finish();
+    assert_eq!(code, Some(3), "{shown}");
+    assert!(shown.contains("20 70") && shown.contains("/dev/pts/0"), "{shown}");
+    assert_eq!(staying.end().code, Some(0));
+}
+
+#[test]
+fn an_ordinary_user_enters_containers_of_his_own() {
+    let ground = ground();
+    let user = ground.user().unwrap();
+    let runner = ground.runner_of(&user);
+    let root = ground.busybox().unwrap().owned_by(&user).unwrap();
+    let staying = Staying::start(&runner, &["-q", "--name", "mine"], &root);
+    let told = exec(&runner, &[], "mine", &["/probe", "ids"]).success().unwrap();
+    assert!(told.contains("\nUid 0 0 0 0\n"), "{told}");
+    assert_eq!(staying.end().code, Some(0));
+    let staying = Staying::start(&runner, &["-q", "--name", "deep", "--nested-users"], &root);
+    let refused = exec(&runner, &[], "deep", &["/probe", "ids"]);
+    assert_eq!(refused.code, Some(125), "{refused}");
+    assert!(refused.stderr.contains("--nested-users"), "{refused}");
+    assert_eq!(staying.end().code, Some(0));
+}
+
+#[test]
+fn a_paused_container_is_not_entered() {
+    let ground = ground();
+    let runner = ground.runner();
+    let staying = stay(&ground, &runner, "paused", &[]);
+    runner.run(&["pause", "paused"]).unwrap().success().unwrap();
+    let refused = exec(&runner, &[], "paused", &["/probe", "exit", "0"]);
+    assert_eq!(refused.code, Some(125), "{refused}");
+    assert!(refused.stderr.contains("netup-run resume paused"), "{refused}");
+    runner.run(&["resume", "paused"]).unwrap().success().unwrap();
+    exec(&runner, &[], "paused", &["/probe", "exit", "0"]).success().unwrap();
+    assert_eq!(staying.end().code, Some(0));
+}

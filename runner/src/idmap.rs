@@ -176,6 +176,30 @@ impl UserNamespace {
     }
 }
 
+/// Whether the group of terminals exists in the caller's own user namespace, of which it may be root
+/// with few ids.
+pub(crate) fn caller_has_terminal_group() -> Result<bool> {
+    read("/proc/self/gid_map").map(|map| maps(&map, TERMINALS))
+}
+
+/// Whether supplementary groups can be set in the caller's own user namespace.
+pub(crate) fn caller_may_set_groups() -> Result<bool> {
+    read("/proc/self/setgroups").map(|text| text.trim() == "allow")
+}
+
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| Error::io(format!("read {path}"), &error))
+}
+
+/// Whether a map as the kernel shows it has an id inside: a line is first, outside, count.
+fn maps(map: &str, id: u32) -> bool {
+    map.lines().any(|line| {
+        let numbers: Vec<u32> = line.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+        let [first, _outside, count] = numbers[..] else { return false };
+        id.checked_sub(first).is_some_and(|offset| offset < count)
+    })
+}
+
 /// Whether the caller may give files and processes any id of its user namespace.
 fn is_root() -> Result<bool> {
     let own = capabilities(None).map_err(|errno| Error::kernel("capget", errno))?;
@@ -242,6 +266,14 @@ mod tests {
             ]
         );
         assert!(!namespace.has_terminal_group() && namespace.may_set_groups());
+    }
+
+    #[test]
+    fn an_id_is_looked_up_in_the_kernels_map() {
+        assert!(maps("         0          0 4294967295\n", TERMINALS));
+        assert!(!maps("0 1000 1\n", TERMINALS));
+        assert!(maps("0 1000 1\n1 100000 65536\n", TERMINALS));
+        assert!(!maps("6 7 8\n", TERMINALS) && !maps("", TERMINALS));
     }
 
     #[test]

@@ -7,10 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::capabilities::Set;
 use crate::error::{Error, Result};
-use crate::idmap::UserNamespace;
+use crate::idmap::{self, UserNamespace};
 use crate::name::ContainerName;
 use crate::network::files;
-use crate::plan::{File, ImageCommand, Observed, ObservedUsers, RootPlan};
+use crate::plan::{File, Groups, ImageCommand, Observed, RootPlan};
 use crate::request::{Net, Process, Run};
 use crate::root;
 use netup::addr::HostAddr;
@@ -29,17 +29,14 @@ pub fn observe(
     root: RootPlan,
     image: ImageCommand,
 ) -> Result<Observed> {
-    let observed_users = users.map(|users| ObservedUsers {
-        may_set_groups: users.may_set_groups(),
-        has_terminal_group: users.has_terminal_group(),
-    });
     let available = available(users)?;
     Ok(Observed {
         name: name.to_string(),
         root,
         image,
-        users: observed_users,
+        has_users: users.is_some(),
         makes_devices: makes_devices(users, available)?,
+        groups: groups(users)?,
         files: files_below_etc(run, name)?,
         caller_env: caller_env(&run.process),
         available,
@@ -62,6 +59,22 @@ pub(crate) fn available(users: Option<&UserNamespace>) -> Result<Set> {
     rustix::thread::capabilities(None)
         .map(|own| Set::from_bits(own.permitted.bits()))
         .map_err(|errno| Error::kernel("capget", errno))
+}
+
+fn groups(users: Option<&UserNamespace>) -> Result<Groups> {
+    match users {
+        Some(users) => Ok(Groups {
+            may_be_set: users.may_set_groups(),
+            has_terminals: users.has_terminal_group(),
+        }),
+        None if root::is_first_user_namespace()? => {
+            Ok(Groups { may_be_set: true, has_terminals: true })
+        }
+        None => Ok(Groups {
+            may_be_set: idmap::caller_may_set_groups()?,
+            has_terminals: idmap::caller_has_terminal_group()?,
+        }),
+    }
 }
 
 fn files_below_etc(run: &Run, name: &ContainerName) -> Result<Vec<File>> {

@@ -34,10 +34,12 @@ pub struct Observed {
     pub root: RootPlan,
     /// What the image says of its command.
     pub image: ImageCommand,
-    /// The user namespace, if there is to be one.
-    pub users: Option<ObservedUsers>,
+    /// Whether there is to be a user namespace.
+    pub has_users: bool,
     /// Whether device nodes can be made: not in a user namespace.
     pub makes_devices: bool,
+    /// What is known of the user namespace that the container is in, a new one or the caller's.
+    pub groups: Groups,
     /// The files below `/etc` that the runner provides.
     pub files: Vec<File>,
     /// The words of the caller's environment that `-e KEY` asks for, and `TERM`.
@@ -47,13 +49,13 @@ pub struct Observed {
     pub available: capabilities::Set,
 }
 
-/// What the planner has to know of the user namespace.
+/// What the planner has to know of the groups of a user namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ObservedUsers {
+pub struct Groups {
     /// Whether supplementary groups may be set in it.
-    pub may_set_groups: bool,
+    pub may_be_set: bool,
     /// Whether the group of terminals (5) exists in it.
-    pub has_terminal_group: bool,
+    pub has_terminals: bool,
 }
 
 /// What is to be done, in order.
@@ -83,7 +85,7 @@ pub fn plan(run: &Run, observed: &Observed) -> Result<Plan> {
     // The helper programs enter by the first process, which later hides from their user.
     container.extend(run.net.is_made_by_a_helper().then_some(Step::AwaitRunner));
     container.extend(run.init.then_some(Step::Init));
-    let namespaces = Namespaces::new(&run.net, observed.users.is_some());
+    let namespaces = Namespaces::new(&run.net, observed.has_users);
     Ok(Plan { namespaces, container, command: command::steps(run, observed)? })
 }
 
@@ -97,9 +99,9 @@ fn refuse_contradictions(run: &Run) -> Result<()> {
 
 fn beginning(run: &Run, observed: &Observed) -> Vec<Step> {
     let mut steps = vec![Step::DieWithParent];
-    if let Some(users) = observed.users {
+    if observed.has_users {
         steps.push(Step::AwaitIds);
-        steps.push(Step::BecomeRoot { drop_groups: users.may_set_groups });
+        steps.push(Step::BecomeRoot { drop_groups: observed.groups.may_be_set });
         steps.push(Step::DieWithParent);
     }
     steps.push(Step::SessionKeyring);

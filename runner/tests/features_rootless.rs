@@ -231,3 +231,15 @@ fn the_environment_of_the_container_does_not_reach_helpers_on_the_host() {
     assert!(helped > 0, "{}", traced.stderr);
     assert_eq!(outside.filter(|line| line.contains("\"LD_PRELOAD=")).count(), 0, "{with:#?}");
 }
+
+/// As in a sandbox that maps one id: there is no group of terminals, and groups cannot be set.
+#[test]
+fn the_root_of_a_user_namespace_with_one_id_has_containers_too() {
+    let ground = ground();
+    let (runner, root) = (ground.runner(), ground.busybox().unwrap());
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-r", "-m", "-p", "-f", "--mount-proc"]).arg(runner.program());
+    command.args(["run", "-q", "-t"]).arg(root.path()).args(["/probe", "exit", "7"]);
+    let ended = command.env_clear().envs(runner.variables()).output().unwrap();
+    assert_eq!(ended.status.code(), Some(7), "{}", String::from_utf8_lossy(&ended.stderr));
+}

@@ -102,7 +102,7 @@ fn identity(run: &Run, observed: &Observed) -> Result<Step> {
         user: run.process.user.clone().or_else(|| observed.image.user.clone()),
         of_root: sets(true)?,
         of_others: sets(false)?,
-        set_groups: observed.users.is_none_or(|users| users.may_set_groups),
+        set_groups: observed.groups.may_be_set,
     })
 }
 

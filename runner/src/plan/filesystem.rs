@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use super::{Attributes, Bind, DEVICES, Fresh, Observed, ObservedUsers, RootPlan, Step, Upper};
+use super::{Attributes, Bind, DEVICES, Fresh, Observed, RootPlan, Step, Upper};
 use crate::capabilities::{self, Capability};
 use crate::error::{Error, Result};
 use crate::request::{Net, Run, Volume, VolumeKind};
@@ -108,7 +108,7 @@ fn dev(observed: &Observed, makes_devices: bool) -> Vec<Step> {
     let device = if makes_devices { Step::MakeDevice } else { Step::BindDevice };
     steps.extend(DEVICES.map(device));
     steps.extend(links());
-    steps.push(Step::Mount(pts(observed.users)));
+    steps.push(Step::Mount(pts(observed.groups.has_terminals)));
     let shm = Fresh::new("tmpfs", "/dev/shm", Attributes::DATA);
     steps.push(Step::Mount(shm.with("mode", "1777").with("size", "64m")));
     steps.push(Step::Mount(Fresh::new("mqueue", "/dev/mqueue", Attributes::DATA)));
@@ -126,12 +126,12 @@ fn links() -> [Step; 5] {
     ]
 }
 
-fn pts(users: Option<ObservedUsers>) -> Fresh {
+fn pts(has_terminal_group: bool) -> Fresh {
     let attributes = Attributes::NO_SUID.and(Attributes::NO_EXECUTION);
     let pts = Fresh::new("devpts", "/dev/pts", attributes).with_flag("newinstance");
     let pts = pts.with("ptmxmode", "0666").with("mode", "0620");
     // A group that the namespace does not know is refused (EINVAL).
-    if users.is_none_or(|users| users.has_terminal_group) { pts.with("gid", "5") } else { pts }
+    if has_terminal_group { pts.with("gid", "5") } else { pts }
 }
 
 /// A sysfs belongs to a network namespace: one of the host's shows the host's.

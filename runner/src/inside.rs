@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior, setsid, umask};
 use rustix::thread::sched_yield;
 
 use crate::channel::Channel;
@@ -78,6 +78,9 @@ fn make(plan: &Plan, channel: &Channel, pivoted: Option<Ready>) -> Result<Infall
 /// The command in a process of its own; this one is PID 1 from here on.
 fn start(command: &[Step], inside: &mut Inside<'_>) -> Result<Infallible> {
     hide()?;
+    // Out of the runner's process group: a key of the caller's terminal signals all of that, and the
+    // runner passes the signal on, so that it would come twice.
+    setsid().map_err(|errno| Error::kernel("setsid", errno))?;
     // Before there is a command, which could read the words of the host.
     title::replace("netup-run: init");
     let harmless = AtomicBool::new(false);

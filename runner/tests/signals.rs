@@ -63,6 +63,28 @@ fn a_key_of_the_callers_terminal_comes_once() {
     assert_eq!(shown.matches("signal 2").count(), 1, "{shown}");
 }
 
+/// As one that counts at once sees it, of `run` and of `exec`: signals that wait are one.
+#[test]
+fn a_key_comes_once_to_a_command_that_counts() {
+    let ground = ground();
+    let (runner, root) = (ground.runner(), ground.busybox().unwrap());
+    let path = root.path().to_str().unwrap();
+    let script = "n=0; trap 'n=$((n+1))' INT; echo ready; while [ $n -eq 0 ]; do :; done; \
+                  i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done; echo came $n";
+    let staying = Staying::start(&runner, &["-q", "--name", "counted"], &root);
+    for words in [["run", "-q", path], ["exec", "-e", "A=b"]] {
+        let name: &[&str] = if words[0] == "exec" { &["counted"] } else { &[] };
+        let words = [&words, name, &["/bin/sh", "-c", script]].concat();
+        let mut run = OnTerminal::start(&runner.command(&words).unwrap(), 24, 80);
+        run.await_text("ready");
+        run.press("\x03");
+        let (code, shown) = run.finish();
+        assert_eq!(code, Some(0), "{shown}");
+        assert!(shown.contains("came 1"), "{words:?}: {shown}");
+    }
+    staying.end();
+}
+
 #[test]
 fn what_a_shell_waits_for_gets_the_key_too() {
     let ground = ground();

@@ -3,7 +3,7 @@
 //! All is mounted over the base directory, in this mount namespace alone: no folder has to exist for
 //! it, and it goes with the namespace.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, mkdirat, openat, statx};
@@ -111,11 +111,11 @@ fn overlay(
     // character that the options take for theirs.
     let others: Vec<OwnedFd> =
         lowers[1..].iter().map(|path| open_base(path)).collect::<Result<_>>()?;
-    let paths: Vec<String> = [base].into_iter().chain(&others).map(by_descriptor).collect();
+    let lower = lower([base].into_iter().chain(&others), lowers)?;
     let (upper, work, _held) = writable(scratch, upper)?;
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed)?;
     fsconfig_set_string(&context, "source", "overlay").map_err(failed)?;
-    fsconfig_set_string(&context, "lowerdir", paths.join(":")).map_err(failed)?;
+    fsconfig_set_string(&context, "lowerdir", lower).map_err(failed)?;
     fsconfig_set_string(&context, "upperdir", upper).map_err(failed)?;
     fsconfig_set_string(&context, "workdir", work).map_err(failed)?;
     if userxattr {
@@ -123,6 +123,24 @@ fn overlay(
     }
     fsconfig_create(&context).map_err(failed)?;
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(failed)
+}
+
+/// The layers as an option of overlayfs. fsconfig(2) takes 255 bytes, which whole paths fill with 15
+/// layers, and numbers with 63 at least.
+fn lower<'a>(
+    layers: impl Iterator<Item = &'a OwnedFd>,
+    lowers: &[std::path::PathBuf],
+) -> Result<String> {
+    const LONGEST: usize = 255;
+    let numbers: Vec<String> = layers.map(|fd| fd.as_raw_fd().to_string()).collect();
+    let text = numbers.join(":");
+    if text.len() > LONGEST {
+        let message = format!("{} layers are more than an overlay takes", lowers.len());
+        return Err(Error::new(ErrorKind::MissingFeature, message)
+            .hint("run it from a copy in one layer: tar -C / -c . in it, and import that"));
+    }
+    chdir("/proc/self/fd").map_err(|errno| Error::kernel("chdir to /proc/self/fd", errno))?;
+    Ok(text)
 }
 
 fn refused(lowers: &[std::path::PathBuf], upper: &Upper, errno: Errno) -> Error {

@@ -113,3 +113,19 @@ fn what_cannot_be_kept_is_refused_before_the_run() {
     let archive = archive.to_str().unwrap();
     refused(&["run", archive, "--", "/bin/echo", "ran"], "has to be imported");
 }
+
+/// Of an option of an overlay the kernel reads 255 bytes.
+#[test]
+fn many_layers_can_be_kept_above_each_other() {
+    const LAYERS: usize = 30;
+    let place = Place::new();
+    let runner = &place.runner;
+    stored(runner, &packed(&place));
+    let name = |number: usize| if number == 0 { "base".to_owned() } else { format!("k{number}") };
+    for number in 1..=LAYERS {
+        let options = ["--keep", &name(number)];
+        sh(runner, &options, &name(number - 1), &format!("echo {number} > /layer-{number}"));
+    }
+    let seen = sh(runner, &[], &name(LAYERS), "ls -d /layer-* | wc -l");
+    assert_eq!(seen.trim(), LAYERS.to_string());
+}

@@ -71,13 +71,13 @@ pub fn exec(order: &ExecOrder) -> Result<i32> {
     supervise(child.pidfd.as_fd(), &signals, terminal, None).map(|ended| ended.code)
 }
 
-/// The record of a container, with its first process. A command without a network is not waited with
-/// until that is written down, so that whoever saw it at work can be here earlier.
+/// The record of a container whose command runs. That is written down a moment later, so that whoever
+/// saw it at work can be here earlier.
 fn started(state: &State, name: &ContainerName) -> Result<Record> {
     let since = Instant::now();
     loop {
         let record = state.record(name)?;
-        if record.init.is_some() || since.elapsed() > PATIENCE {
+        if (record.init.is_some() && record.terms.is_some()) || since.elapsed() > PATIENCE {
             return Ok(record);
         }
         thread::sleep(TICK);

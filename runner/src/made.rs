@@ -16,7 +16,7 @@ use crate::plan::Terms;
 use crate::plan::{ImageCommand, RootPlan};
 use crate::request::{Base, Run};
 use crate::root::{self, PreparedRoot};
-use crate::state::{Claim, Init, Record, State};
+use crate::state::{self, Claim, Init, Record, State};
 
 /// What a run has made so far.
 #[derive(Debug)]
@@ -61,6 +61,11 @@ impl Made {
         let prepared = root::prepare(&run.base, &run.writes, run.read_only, name, users)?;
         let (plan, image) = (prepared.plan().clone(), image_command(prepared.config()));
         self.record.root = prepared.record();
+        self.record.users = match users {
+            None => state::UserNamespace::Host,
+            Some(users) if users.may_set_groups() => state::UserNamespace::Ranges,
+            Some(_) => state::UserNamespace::Single,
+        };
         self.root = Some(prepared);
         Ok((plan, image))
     }
@@ -76,8 +81,9 @@ impl Made {
     }
 
     /// On these terms further commands may run in it.
-    pub(crate) fn admit(&mut self, terms: Option<Terms>) {
+    pub(crate) fn admit(&mut self, terms: Option<Terms>) -> Result<()> {
         self.record.terms = terms;
+        self.claim.write(&self.record)
     }
 
     pub(crate) fn started(&mut self, pid: i32) -> Result<()> {

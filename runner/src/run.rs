@@ -13,7 +13,7 @@ use crate::observe::observe;
 use crate::plan;
 use crate::plan::Terms;
 use crate::request::{Explain, Run, Users, Writes};
-use crate::supervise::supervise;
+use crate::supervise;
 use crate::sys::clone::Child;
 use crate::sys::signal::{self, SignalFd};
 use crate::terminal::Terminal;
@@ -95,7 +95,6 @@ fn bring_up(
 ) -> Result<Up> {
     let (root, image) = made.root(run, users)?;
     let plan = plan::plan(run, &observe(run, made.name(), users, root, image)?)?;
-    made.admit(Terms::of(run, &plan));
     made.limit(run)?;
     let explains = run.explain == Explain::Running;
     if explains {
@@ -113,7 +112,20 @@ fn bring_up(
         launch.go_on()?;
     }
     let (child, terminal) = launch.wait_for_command()?;
-    Ok(Up { child, terminal })
+    // Not earlier: whoever enters a mount namespace lands on what is uppermost at its root, and until
+    // the command runs that may be the host's.
+    match made.admit(Terms::of(run, &plan)) {
+        Ok(()) => Ok(Up { child, terminal }),
+        Err(error) => Err(end_for(error, &child)),
+    }
+}
+
+/// An error that leaves a container without a runner ends it.
+fn end_for(error: Error, child: &Child) -> Error {
+    match supervise::end(child.pidfd.as_fd()) {
+        Ok(_) => error,
+        Err(failure) => error.with_undo_failures(vec![failure]),
+    }
 }
 
 fn map_ids(
@@ -147,7 +159,10 @@ fn connect(
 }
 
 fn wait(up: Up, signals: &SignalFd, made: &Made, interactive: bool) -> Result<i32> {
-    let terminal = up.terminal.map(|master| Terminal::new(master, interactive)).transpose()?;
-    let ended = supervise(up.child.pidfd.as_fd(), signals, terminal, made.helper())?;
-    Ok(ended.code)
+    let Up { child, terminal } = up;
+    let terminal = terminal.map(|master| Terminal::new(master, interactive)).transpose();
+    let ended = terminal.and_then(|terminal| {
+        supervise::supervise(child.pidfd.as_fd(), signals, terminal, made.helper())
+    });
+    ended.map(|ended| ended.code).map_err(|error| end_for(error, &child))
 }

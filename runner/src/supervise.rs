@@ -95,11 +95,18 @@ fn reap(child: BorrowedFd<'_>) -> Result<Ended> {
 fn kill_for_lost_helper(child: BorrowedFd<'_>) -> Error {
     let lost = Error::new(ErrorKind::Network, "the program that connected the container ended")
         .hint("the container was killed, since it had no network any more");
-    let killed = signal::send_by_pidfd(child, libc::SIGKILL)
-        .map_err(|errno| Error::kernel("kill the container", errno));
-    match killed.and_then(|()| reap(child)) {
+    match end(child) {
         Ok(_) => lost,
         Err(error) => lost.with_undo_failures(vec![error]),
+    }
+}
+
+/// Kills the container and reaps it, unless that is done.
+pub(crate) fn end(child: BorrowedFd<'_>) -> Result<()> {
+    match signal::send_by_pidfd(child, libc::SIGKILL) {
+        Ok(()) => reap(child).map(drop),
+        Err(Errno::SRCH) => Ok(()),
+        Err(errno) => Err(Error::kernel("kill the container", errno)),
     }
 }
 

@@ -157,3 +157,26 @@ fn a_paused_container_is_not_entered() {
     exec(&runner, &[], "paused", &["/probe", "exit", "0"]).success().unwrap();
     assert_eq!(staying.end().code, Some(0));
 }
+
+/// What enters a mount namespace lands on what is uppermost at its root, which is the host's until the
+/// old root is gone.
+#[test]
+fn nobody_is_in_the_hosts_root_while_a_container_is_being_made() {
+    let ground = ground();
+    let runner = ground.runner();
+    let root = ground.busybox().unwrap();
+    let path = root.path().to_str().unwrap();
+    let words = ["run", "-q", "--name", "slow", path, "/probe", "signals", "15"];
+    let mut slowly = std::process::Command::new("strace");
+    slowly.args(["-f", "-o", "/dev/null", "-e", "trace=pivot_root"]);
+    slowly.args(["-e", "inject=pivot_root:delay_enter=1000000"]);
+    slowly.arg(runner.program()).args(words).env_clear().envs(runner.variables());
+    let mut slowly = slowly.stdout(std::process::Stdio::null()).spawn().unwrap();
+    soon("its record", || runner.state().join("slow").exists());
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let seen = exec(&runner, &[], "slow", &["/bin/ls", "/"]).success().unwrap();
+    assert!(seen.contains("probe") && !seen.contains("boot"), "{seen}");
+    exec(&runner, &[], "slow", &["/bin/kill", "-TERM", "-1"]);
+    slowly.kill().unwrap();
+    slowly.wait().unwrap();
+}

@@ -71,13 +71,11 @@ fn make(plan: &Plan, channel: &Channel, pivoted: Option<Ready>) -> Result<Infall
             _ => inside.make(step)?,
         }
     }
-    hide()?;
     be_command(&plan.command, &mut inside, || ())
 }
 
 /// The command in a process of its own; this one is PID 1 from here on.
 fn start(command: &[Step], inside: &mut Inside<'_>) -> Result<Infallible> {
-    hide()?;
     // Out of the runner's process group: a key of the caller's terminal signals all of that, and the
     // runner passes the signal on, so that it would come twice.
     setsid().map_err(|errno| Error::kernel("setsid", errno))?;

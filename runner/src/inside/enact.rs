@@ -133,6 +133,7 @@ impl<'a> Inside<'a> {
             Step::AwaitRunner => self.channel.ready().and_then(|()| self.channel.wait_to_go_on()),
             // Made by the caller, for it is where the two ways part.
             Step::Init => Ok(()),
+            Step::Hide => super::hide(),
             Step::NewSession { terminal } => become_command::new_session(self, *terminal),
             Step::NoInput => become_command::no_input(),
             Step::Limit { resource, soft, hard } => become_command::limit(*resource, *soft, *hard),

@@ -46,7 +46,7 @@ impl Way<'_> {
     /// The steps, in order.
     pub(crate) fn steps(self) -> Vec<Step> {
         let Self { process, limits, new_privileges, filter, identity, cwd, .. } = self;
-        let mut steps = vec![Step::NewSession { terminal: process.tty }];
+        let mut steps = vec![Step::Hide, Step::NewSession { terminal: process.tty }];
         if !process.tty && !process.interactive {
             steps.push(Step::NoInput);
         }

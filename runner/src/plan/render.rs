@@ -62,6 +62,7 @@ pub fn lines(step: &Step) -> Vec<String> {
         }
         Step::AwaitRunner => one("read(runner)                  # until the network is there"),
         Step::Init => one("fork()                        # the command; this one stays as PID 1"),
+        Step::Hide => one("prctl(PR_SET_DUMPABLE, 0)"),
         Step::NewSession { terminal: false } => one("setsid()"),
         Step::NewSession { terminal: true } => {
             vec!["setsid()".to_owned(), "ioctl(0, TIOCSCTTY, 0)".to_owned()]

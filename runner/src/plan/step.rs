@@ -84,6 +84,10 @@ pub enum Step {
     AwaitRunner,
     /// The command's process is made; this one stays as PID 1, reaps and forwards signals.
     Init,
+    /// Nobody who has not the right to look into every process can look into this one, or into PID 1,
+    /// until it is the command: they share their memory. Later than [`AwaitDetached`](Self::AwaitDetached),
+    /// for who detaches the old root enters by PID 1.
+    Hide,
     /// A session of its own, so that nothing can be typed into the caller's terminal.
     NewSession {
         /// Whether the container's terminal becomes its controlling one, and its standard files.

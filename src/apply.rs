@@ -322,6 +322,9 @@ impl<'a> Executor<'a> {
             if let Some(refusal) = deletion.refusal() {
                 return Err(refusal);
             }
+            if deletion.has_ended() && self.is_there(&link, label, begun)? {
+                return Err(deletion.abandoned());
+            }
             std::thread::yield_now();
         }
         Ok(())

@@ -16,7 +16,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::sys::clone::{self, Child};
 
 /// The container's end: what it says is that it has a new root.
@@ -90,6 +90,31 @@ fn detach([ready, mounts, users]: [Option<BorrowedFd<'static>>; 3]) -> Result<()
 }
 
 impl Detacher {
+    /// Waits until there is something to hear from the container. It waits for this process in turn,
+    /// and would do so for long if this had not come to a good end.
+    pub(crate) fn watch_until(&self, heard: &impl AsFd) -> Result<()> {
+        let failed = |errno| Error::kernel("wait for the old root to be detached", errno);
+        let ready = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let mut ready = [self.0.pidfd.as_fd(), heard.as_fd()].map(ready);
+        rustix::io::retry_on_intr(|| poll(&mut ready, None)).map_err(failed)?;
+        if !ready[1].revents().is_empty() {
+            return Ok(());
+        }
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let status = waitid(WaitId::PidFd(self.0.pidfd.as_fd()), look).map_err(failed)?;
+        match status.and_then(|status| status.exit_status()) {
+            Some(0) => Ok(()),
+            Some(number) => Err(Error::kernel(
+                "umount2(\"/\", MNT_DETACH) of the old root",
+                Errno::from_raw_os_error(number),
+            )),
+            None => Err(Error::new(
+                ErrorKind::Kernel,
+                "who detaches the container's old root was killed",
+            )),
+        }
+    }
+
     /// Waits for the process, a millisecond or so, unless the container has ended before: a container
     /// that runs for long is not to have a zombie beside it.
     pub(crate) fn wait_unless_ended(self, first: &Child) {

@@ -104,7 +104,7 @@ impl Launch {
     /// What the process says went wrong, or that it died.
     pub fn wait_until_made(&mut self) -> Result<()> {
         loop {
-            match self.channel.report()? {
+            match self.next_report()? {
                 Report::Ready => return Ok(()),
                 Report::Terminal(master) => {
                     // Before the command runs, which may ask at once.
@@ -115,6 +115,13 @@ impl Launch {
                 Report::Executing | Report::Ended => return Err(died()),
             }
         }
+    }
+
+    fn next_report(&self) -> Result<Report> {
+        if let Some(detacher) = &self.detacher {
+            detacher.watch_until(&self.channel)?;
+        }
+        self.channel.report()
     }
 
     /// The runner's part is done.
@@ -133,7 +140,7 @@ impl Launch {
         // The channel ends when the command is executed, and also if somebody is killed before.
         let mut executing = false;
         loop {
-            match self.channel.report()? {
+            match self.next_report()? {
                 Report::Executing => executing = true,
                 Report::Failed(error) => return Err(error),
                 Report::Ended if executing => break,

@@ -81,7 +81,8 @@ impl<'a> Variant<'a> {
         for at in 1.. {
             let outcome = self.strike_once_more_if_late(Blow { counted, at, victim });
             let Some(call) = &outcome.before else {
-                assert!(at > 5, "only {at} calls of {counted:?}: {outcome:?}");
+                let least = if counted == Role::Helper { 2 } else { 5 };
+                assert!(at > least, "only {at} calls of {counted:?}: {outcome:?}");
                 break;
             };
             let what = format!("{victim:?} killed before call {at} ({call}) of {counted:?}");
@@ -131,7 +132,8 @@ impl<'a> Variant<'a> {
             (WaitStatus::Exited(_, 0), _) if !outcome.struck => {}
             // Before its command runs it has failed; from then on the command's end is its own.
             (WaitStatus::Exited(_, 125 | 137), Role::First | Role::Command) => {}
-            // The command had ended when its first process was killed.
+            // It may have been done.
+            (WaitStatus::Exited(_, 0 | 125), Role::Helper) => {}
             (other, _) => panic!("{what}: {other:?}"),
         }
     }
@@ -161,7 +163,7 @@ fn cgroups_named(name: &str) -> Vec<PathBuf> {
     places.flat_map(possible).map(PathBuf::from).filter(|path| path.exists()).collect()
 }
 
-const ALL: [(Role, Role); 7] = [
+const ALL: [(Role, Role); 11] = [
     (Role::Runner, Role::Runner),
     (Role::First, Role::First),
     (Role::Command, Role::Command),
@@ -170,14 +172,19 @@ const ALL: [(Role, Role); 7] = [
     (Role::Command, Role::Runner),
     (Role::Runner, Role::First),
     (Role::Runner, Role::Command),
+    (Role::Helper, Role::Helper),
+    (Role::Helper, Role::Runner),
+    (Role::Helper, Role::First),
+    (Role::Runner, Role::Helper),
 ];
 
 /// The runner and the first process each by itself, and the one while the other is at work.
-const MOST: [(Role, Role); 4] = [
+const MOST: [(Role, Role); 5] = [
     (Role::Runner, Role::Runner),
     (Role::First, Role::First),
     (Role::First, Role::Runner),
     (Role::Runner, Role::First),
+    (Role::Helper, Role::Helper),
 ];
 
 /// Everything that outlives a process at once.

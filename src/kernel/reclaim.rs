@@ -25,6 +25,7 @@ use crate::kernel::netns;
 /// A deletion under way.
 pub struct Deletion {
     socket: Socket,
+    child: libc::pid_t,
     operation: String,
 }
 
@@ -43,13 +44,13 @@ impl Deletion {
         let request = request(index);
         let mut keep: Vec<RawFd> = linger.iter().map(AsRawFd::as_raw_fd).collect();
         keep.push(socket.as_raw_fd());
-        in_a_child(keep, || {
+        let child = in_a_child(keep, || {
             // SAFETY: the descriptor is open in this copy of the process, and the buffer outlives
             // the call. `send` is async-signal-safe.
             unsafe { libc::send(socket.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) };
         })
         .map_err(|e| Error::io(format!("{operation}: start a process"), &e))?;
-        Ok(Self { socket, operation })
+        Ok(Self { socket, child, operation })
     }
 
     /// The kernel's refusal, if it has refused by now.
@@ -64,6 +65,28 @@ impl Deletion {
             }
             _ => None,
         }
+    }
+
+    /// Whether nobody is at it any more: it is done, or the child was killed.
+    pub fn has_ended(&self) -> bool {
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WCLONE;
+        // SAFETY: all zeroes is a valid siginfo_t.
+        let mut about: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `about` outlives the call, which only writes to it.
+        let asked =
+            unsafe { libc::waitid(libc::P_PID, self.child.cast_unsigned(), &raw mut about, flags) };
+        // SAFETY: waitid(2) fills this field, or leaves it 0 as long as the child runs.
+        asked == -1 || unsafe { about.si_pid() } != 0
+    }
+
+    /// Nobody is at it, and the link is still there.
+    pub fn abandoned(&self) -> Error {
+        let interrupted = libc::EINTR;
+        Error::kernel(
+            self.operation.clone(),
+            interrupted,
+            Some("its process was killed".to_owned()),
+        )
     }
 }
 
@@ -96,7 +119,7 @@ static CHILDREN: Mutex<Vec<libc::pid_t>> = Mutex::new(Vec::new());
 ///
 /// The child sends no signal when it ends, so it is invisible to a caller's `wait`. A process that
 /// ends soon leaves it to init; one that lives on reaps it at the next call.
-fn in_a_child(mut keep: Vec<RawFd>, work: impl FnOnce()) -> io::Result<()> {
+fn in_a_child(mut keep: Vec<RawFd>, work: impl FnOnce()) -> io::Result<libc::pid_t> {
     keep.sort_unstable();
     reap();
     // SAFETY: with no flags, clone(2) is fork(2) without SIGCHLD: the child goes on here in a copy
@@ -112,9 +135,9 @@ fn in_a_child(mut keep: Vec<RawFd>, work: impl FnOnce()) -> io::Result<()> {
             unsafe { libc::_exit(0) }
         }
         child => {
-            let children = CHILDREN.lock();
-            children.unwrap_or_else(PoisonError::into_inner).push(child as libc::pid_t);
-            Ok(())
+            let (child, children) = (child as libc::pid_t, CHILDREN.lock());
+            children.unwrap_or_else(PoisonError::into_inner).push(child);
+            Ok(child)
         }
     }
 }

@@ -29,7 +29,9 @@ pub enum Role {
     First,
     /// What becomes the command.
     Command,
-    /// A helper, or whatever the command starts.
+    /// Another child of the runner's, on the host.
+    Helper,
+    /// Whatever one of those starts, or the command.
     Other,
 }
 
@@ -248,7 +250,7 @@ impl Tracer {
             }
             // From here on it is the command.
             Role::Command => drop(self.roles.insert(pid, Role::Other)),
-            Role::First | Role::Other => {}
+            Role::First | Role::Helper | Role::Other => {}
         }
         self.resume(pid, None);
     }
@@ -270,7 +272,10 @@ impl Tracer {
         self.before = Some(format!("{} of {at}", call.text));
         let victim = self.roles.iter().find(|(_, role)| **role == self.blow.victim);
         self.fallen = Some(Instant::now());
-        let Some((&victim, _)) = victim else { return self.resume(at, None) };
+        let same = (self.blow.counted == self.blow.victim).then_some(at);
+        let Some(victim) = same.or(victim.map(|(pid, _)| *pid)) else {
+            return self.resume(at, None);
+        };
         // One that has come to its own end cannot be killed any more.
         self.struck = !is_ending(victim) && kill(victim, Signal::SIGKILL).is_ok();
         if self.struck && victim != at {
@@ -303,7 +308,7 @@ impl Tracer {
         let own = fs::read_link("/proc/self/ns/pid").ok()?;
         let contained = fs::read_link(format!("/proc/{pid}/ns/pid")).ok()? != own;
         let is_of_runner = self.roles.get(&parent(pid)?) == Some(&Role::Runner);
-        (contained && is_of_runner).then_some(Role::First)
+        is_of_runner.then_some(if contained { Role::First } else { Role::Helper })
     }
 
     fn hanging(&self) -> String {

@@ -101,6 +101,8 @@ pub const USUAL: Set =
     Set(1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 18);
 
 impl Capability {
+    /// Looks into processes and changes them, those that hide included.
+    pub const SYS_PTRACE: Self = Self(19);
     /// Makes device nodes.
     pub const MKNOD: Self = Self(27);
 

@@ -101,6 +101,11 @@ fn refuse_paused(name: &ContainerName, cgroup: Option<&Path>) -> Result<()> {
 /// it from making others.
 fn enterable(name: &ContainerName, init: &Init, terms: &Terms) -> Result<OwnedFd> {
     let first = hold(name, init.pid, init.seen)?;
+    if terms.may_trace_the_hosts() {
+        let message = format!("container {name} could take the rights of whoever enters it");
+        return Err(Error::new(ErrorKind::NotPermitted, message)
+            .hint("leave out --cap-add sys_ptrace, or use --users ranges as well"));
+    }
     if geteuid().is_root() || !terms.init {
         return Ok(first);
     }

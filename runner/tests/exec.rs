@@ -144,6 +144,18 @@ fn an_ordinary_user_enters_containers_of_his_own() {
     assert_eq!(staying.end().code, Some(0));
 }
 
+/// Whoever enters still has all rights for a moment, which a command that traces processes could take.
+#[test]
+fn a_container_that_can_look_into_everybody_is_not_entered() {
+    let ground = ground();
+    let runner = ground.runner();
+    let staying = stay(&ground, &runner, "tracing", &["--cap-add", "sys_ptrace"]);
+    let refused = exec(&runner, &[], "tracing", &["/probe", "exit", "0"]);
+    assert_eq!(refused.code, Some(125), "{refused}");
+    assert!(refused.stderr.contains("sys_ptrace"), "{refused}");
+    assert_eq!(staying.end().code, Some(0));
+}
+
 #[test]
 fn a_paused_container_is_not_entered() {
     let ground = ground();

@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{Plan, Step, Way, environment};
-use crate::capabilities::Sets;
+use crate::capabilities::{Capability, Sets};
 use crate::request::{Net, Process, Run};
 
 /// `CLONE_NEWNET`, linux/sched.h.
 const NEWNET: i32 = 0x4000_0000;
+/// `CLONE_NEWUSER`.
+const NEWUSER: i32 = 0x1000_0000;
 
 /// What the steps towards a container's command say, but for the command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +74,14 @@ impl Terms {
             cwd: cwd.clone(),
             environment: environment.clone(),
         })
+    }
+
+    /// Whether a process of the container could look into one that still has rights over the host:
+    /// with `CAP_SYS_PTRACE`, and without a user namespace, in which those rights would end.
+    #[must_use]
+    pub fn may_trace_the_hosts(&self) -> bool {
+        let most = self.of_root.bounding.union(self.of_others.bounding);
+        self.namespaces & NEWUSER == 0 && most.contains(Capability::SYS_PTRACE)
     }
 
     /// The steps by which a process becomes a command on these terms.

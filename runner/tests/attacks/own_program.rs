@@ -70,7 +70,9 @@ fn the_runner_as_a_command_of_the_container_cannot_be_written() {
     let ground = ground();
     let (root, runner) = (trap(&ground), ground.runner());
     let before = fs::read(runner.program()).unwrap();
-    for options in [&[][..], &["--no-init"], &["--cap-add", "all"], &["--new-privileges"]] {
+    // Nobody enters a container that can trace whoever comes.
+    let all = ["--cap-add", "all", "--cap-drop", "sys_ptrace"];
+    for options in [&[][..], &["--no-init"], &all, &["--new-privileges"]] {
         expect_refusal(&runner, &root, options);
     }
     assert!(fs::read(runner.program()).unwrap() == before);

@@ -6,14 +6,19 @@
 //! outside of the container's pid namespace, so nothing in the container can see it or take anything from
 //! it. The container's command is not executed before it has seen the old root gone.
 
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::io::{Errno, fcntl_dupfd_cloexec, read, write};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::mount::{UnmountFlags, unmount};
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use rustix::process::{WaitId, WaitIdOptions, fchdir, waitid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -32,9 +37,10 @@ pub(crate) struct Waiting(OwnedFd);
 pub(crate) struct Detacher(Child);
 
 pub(crate) fn pair() -> Result<(Waiting, Ready)> {
-    pipe_with(PipeFlags::CLOEXEC)
-        .map(|(read, write)| (Waiting(read), Ready(write)))
-        .map_err(|errno| Error::kernel("pipe", errno))
+    let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+    socketpair(AddressFamily::UNIX, kind, flags, None)
+        .map(|(ours, theirs)| (Waiting(ours), Ready(theirs)))
+        .map_err(|errno| Error::kernel("socketpair(AF_UNIX, SOCK_SEQPACKET)", errno))
 }
 
 impl Ready {
@@ -48,10 +54,16 @@ impl Ready {
         crate::sys::process::move_to(self.0, number).map(Self)
     }
 
-    /// The old root is on top of the new one.
-    pub(crate) fn say(self) -> Result<()> {
-        let said = write(&self.0, &[1]);
-        said.map(drop).map_err(|errno| Error::kernel("ask for the old root to be detached", errno))
+    /// This is the old root, on top of the new one. It need not be the root of all mounts: the runner
+    /// may be in a chroot.
+    pub(crate) fn say(self, old_root: BorrowedFd<'_>) -> Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fds = [old_root];
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+        sendmsg(&self.0, &[IoSlice::new(&[1])], &mut control, SendFlags::NOSIGNAL)
+            .map(drop)
+            .map_err(|errno| Error::kernel("ask for the old root to be detached", errno))
     }
 }
 
@@ -77,16 +89,26 @@ impl Waiting {
 /// Nothing but system calls, for the runner goes on in the same memory.
 fn detach([ready, mounts, users]: [Option<BorrowedFd<'static>>; 3]) -> Result<(), Errno> {
     let (Some(ready), Some(mounts)) = (ready, mounts) else { return Err(Errno::BADF) };
-    if read(ready, &mut [0_u8; 1])? == 0 {
-        // The container did not come that far.
-        return Ok(());
-    }
+    // Otherwise the container did not come that far.
+    let Some(old_root) = receive(ready)? else { return Ok(()) };
     if let Some(users) = users {
         move_into_link_name_space(users, Some(LinkNameSpaceType::User))?;
     }
-    // This makes the uppermost mount at `/` the working directory: the old root.
     move_into_link_name_space(mounts, Some(LinkNameSpaceType::Mount))?;
+    fchdir(&old_root)?;
     unmount(".", UnmountFlags::DETACH)
+}
+
+fn receive(ready: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
+    let mut byte = [0];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let slices = &mut [IoSliceMut::new(&mut byte)];
+    recvmsg(ready, slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    Ok(control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    }))
 }
 
 impl Detacher {

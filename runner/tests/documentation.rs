@@ -4,9 +4,10 @@ mod documents;
 mod running;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 
-use documents::{Desk, blocks, commands, written};
+use documents::{Desk, blocks, commands};
 use netns_fixtures::isolate;
 use netns_fixtures::runner::Ground;
 use netup_run::capabilities::USUAL;
@@ -69,6 +70,13 @@ fn helped_options(verb: &str) -> BTreeSet<String> {
     let help = cli::topic(verb).expect("a help text");
     let words = help.split(|c: char| c.is_whitespace() || c == ',');
     words.filter(|word| is_option(word)).map(str::to_owned).collect()
+}
+
+/// A file of the repository.
+#[track_caller]
+fn written(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 #[test]

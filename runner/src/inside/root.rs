@@ -3,7 +3,7 @@
 //! All is mounted over the base directory, in this mount namespace alone: no folder has to exist for
 //! it, and it goes with the namespace.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, mkdirat, openat, statx};
@@ -187,7 +187,7 @@ pub(super) fn detach_old(inside: &mut Inside<'_>) -> Result<()> {
     let missing = || Error::invalid("the plan detaches the old root before the pivot");
     let old = inside.old_root.take().ok_or_else(missing)?;
     if let Some(ready) = inside.pivoted.take() {
-        return ready.say();
+        return ready.say(old.as_fd());
     }
     detach(&old)
         .and_then(|()| chdir("/"))

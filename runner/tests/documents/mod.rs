@@ -6,10 +6,9 @@
 //! for any number of lines; several blanks count as one. A command must succeed.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,13 +23,6 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(2);
 /// No program prints it.
 const END: char = '\u{1}';
-
-/// A file of the repository.
-#[track_caller]
-pub fn written(file: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
 
 /// The fenced blocks of a language, each with the number of its first line.
 pub fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {

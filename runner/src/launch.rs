@@ -36,7 +36,9 @@ impl Launch {
         let mut launch = Self::spawn(flags, cgroup, |channel| inside::enter(plan, channel, ready))?
             .map_err(|errno| refused(plan.namespaces, errno))?;
         if let (Some(waiting), Some(child)) = (waiting, &launch.child) {
-            launch.detacher = Some(waiting.start(child, plan.namespaces.has_users())?);
+            let detacher = waiting.start(child, plan.namespaces.has_users());
+            // If the process failed meanwhile, that is why there is nothing to enter.
+            launch.detacher = Some(detacher.map_err(|error| launch.failure().unwrap_or(error))?);
         }
         Ok(launch)
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use documents::{Desk, commands};
 use netns_fixtures::isolate;
+use netns_fixtures::runner::Ground;
 use nix::mount::{MsFlags, mount};
 use running::alone;
 
@@ -19,6 +20,7 @@ const TEXT: &str = include_str!("../../docs/tutorial.md");
 #[test]
 fn the_tutorial_can_be_followed() {
     let ground = alone();
+    every_kind_of_call_is_told(&ground);
     let all = commands(TEXT);
     // A reader's files are in /tmp, which is everybody's.
     mount(Some("tmpfs"), "/tmp", Some("tmpfs"), MsFlags::empty(), Some("mode=1777")).unwrap();
@@ -36,9 +38,7 @@ fn the_tutorial_can_be_followed() {
 }
 
 /// Each line of the plan that is not explained word by word has a kin that is.
-#[test]
-fn every_kind_of_call_is_told() {
-    let ground = alone();
+fn every_kind_of_call_is_told(ground: &Ground) {
     let text = TEXT;
     let root = ground.busybox().unwrap();
     let words = ["run", "-q", "--dry-run", "--net", "10.0.0.2/24", root.path().to_str().unwrap()];

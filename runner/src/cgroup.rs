@@ -156,7 +156,7 @@ impl Parent {
         let settings = limits::settings(limits);
         let path = self.path(name);
         let made = (0..TRIES).find_map(|_| match self.make(&path, &settings) {
-            Err(e) if e.errno() == Some(Errno::NOENT) && self.place.is_shared() => None,
+            Err(e) if self.place.is_shared() && is_vanished(&e) => None,
             made => Some(made),
         });
         match made.unwrap_or_else(|| Err(restless(&path))) {
@@ -228,6 +228,12 @@ fn make(path: &Path) -> Result<()> {
 fn lines(path: &Path, settings: &[Setting]) -> Vec<String> {
     let made = format!("mkdir -p {}", path.display());
     std::iter::once(made).chain(settings.iter().map(|setting| setting.line(path))).collect()
+}
+
+/// The directory for all, or a file in it that was opened before: its reader gets ENODEV
+/// (`kernfs_seq_start` in fs/kernfs/file.c).
+fn is_vanished(error: &Error) -> bool {
+    matches!(error.errno(), Some(Errno::NOENT | Errno::NODEV))
 }
 
 /// As an ordinary user whose cgroup was not delegated, or where the hierarchy is read-only.

@@ -1,9 +1,13 @@
 //! The binary: decodes, runs what was asked for, replies, and exits as the command did.
-#![forbid(unsafe_code)]
+#![no_main]
+#![deny(unsafe_code)]
+
+#[path = "sys/entry.rs"]
+#[allow(unsafe_code, reason = "as all below sys")]
+mod entry;
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
-use std::process::ExitCode;
 
 use netup_run::cli::{self, ImageOrder, Invocation};
 use netup_run::image::{Bar, Silent, Store};
@@ -12,13 +16,16 @@ use netup_run::state::State;
 use netup_run::{Error, Result, exec, gc, pause, ps, reply, sealed, stats};
 use serde::Serialize;
 
-fn main() -> ExitCode {
+const SUCCESS: u8 = 0;
+
+/// Called by `entry`. Gives what the process exits with.
+fn main() -> u8 {
     let words: Vec<OsString> = std::env::args_os().collect();
     match cli::decode(&words).and_then(carry_out) {
         Ok(code) => code,
         Err(error) => {
             complain(&error.to_string());
-            ExitCode::from(exit_code(&words, &error))
+            exit_code(&words, &error)
         }
     }
 }
@@ -31,7 +38,7 @@ fn exit_code(words: &[OsString], error: &Error) -> u8 {
     }
 }
 
-fn carry_out(invocation: Invocation) -> Result<ExitCode> {
+fn carry_out(invocation: Invocation) -> Result<u8> {
     match invocation {
         Invocation::Run(run) => {
             sealed::ensure(&run)?;
@@ -58,10 +65,10 @@ fn carry_out(invocation: Invocation) -> Result<ExitCode> {
     }
 }
 
-fn images(order: ImageOrder) -> Result<ExitCode> {
+fn images(order: ImageOrder) -> Result<u8> {
     match order {
         ImageOrder::Import { order, quiet: true } => {
-            Store::open()?.import(&order, &mut Silent).map(|_imported| ExitCode::SUCCESS)
+            Store::open()?.import(&order, &mut Silent).map(|_imported| SUCCESS)
         }
         ImageOrder::Import { order, quiet: false } => {
             say(&reply::imported(&Store::open()?.import(&order, &mut Bar::default())?))
@@ -75,7 +82,7 @@ fn images(order: ImageOrder) -> Result<ExitCode> {
     }
 }
 
-fn collect_garbage(json: bool) -> Result<ExitCode> {
+fn collect_garbage(json: bool) -> Result<u8> {
     let collected = gc::collect(&State::open()?)?;
     // What has no record: imports that were killed.
     Store::open()?.clean()?;
@@ -83,19 +90,15 @@ fn collect_garbage(json: bool) -> Result<ExitCode> {
     say(&text)
 }
 
-fn show<T: Serialize + ?Sized>(
-    value: &T,
-    json: bool,
-    text: impl Fn(&T) -> String,
-) -> Result<ExitCode> {
+fn show<T: Serialize + ?Sized>(value: &T, json: bool, text: impl Fn(&T) -> String) -> Result<u8> {
     say(&if json { reply::json(&value)? } else { text(value) })
 }
 
 /// A reader that has seen enough is no failure.
-fn say(text: &str) -> Result<ExitCode> {
+fn say(text: &str) -> Result<u8> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::io("write", &error)),
-        _ => Ok(ExitCode::SUCCESS),
+        _ => Ok(SUCCESS),
     }
 }
 
@@ -114,10 +117,10 @@ fn tell(told: Told<'_>) {
     }
 }
 
-fn ended(code: i32) -> ExitCode {
-    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+fn ended(code: i32) -> u8 {
+    u8::try_from(code).unwrap_or(u8::MAX)
 }
 
-fn done((): ()) -> ExitCode {
-    ExitCode::SUCCESS
+fn done((): ()) -> u8 {
+    SUCCESS
 }

@@ -9,6 +9,9 @@
 //!   0.5 ms, less for a static program); or where it may not mount,
 //! - as a copy in sealed memory (1 to 2 ms).
 //!
+//! Root's program has done the first by the time this is asked, before its libc's start
+//! (`sys/entry.rs`), whatever it was called for: then this only sees that all is well.
+//!
 //! The second start sees that it stands on a read-only mount or is sealed; nothing else has to tell it.
 //! That the first process cannot be looked into (`PR_SET_DUMPABLE`) is not enough by itself, because of
 //! the interpreter; that a running program cannot be written (`ETXTBSY`) is not either, for the

@@ -147,6 +147,19 @@ impl Target {
     /// As [`Target::open`].
     pub fn open_name(name: TargetName, allow_own: bool) -> Result<Self> {
         let netns = name.open()?;
+        Self::found(name, netns, allow_own)
+    }
+
+    /// A namespace that the caller holds, with the name by which others will find it: of a process,
+    /// say, that is about to join it.
+    ///
+    /// # Errors
+    /// As [`Target::open`], but for [`TargetNotFound`](ErrorKind::TargetNotFound).
+    pub fn held(name: TargetName, netns: OwnedFd) -> Result<Self> {
+        Self::found(name, netns, false)
+    }
+
+    fn found(name: TargetName, netns: OwnedFd, allow_own: bool) -> Result<Self> {
         if !netns::is_netns(netns.as_fd()) {
             return Err(Error::new(
                 ErrorKind::NotANetns,

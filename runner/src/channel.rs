@@ -26,6 +26,8 @@ pub enum Report {
     Ready,
     /// The runner's end of the container's terminal.
     Terminal(OwnedFd),
+    /// A pidfd of the command's process.
+    Command(OwnedFd),
     /// It cannot be made, or the command not be started.
     Failed(Error),
     /// The command is about to be executed.
@@ -52,6 +54,8 @@ pub fn pair() -> Result<(Channel, Channel)> {
 const GO: &[u8] = b"g";
 const READY: u8 = b'r';
 const TERMINAL: u8 = b't';
+const NETWORK: u8 = b'n';
+const COMMAND: u8 = b'c';
 const EXECUTING: u8 = b'x';
 const FAILED: u8 = b'f';
 
@@ -82,6 +86,28 @@ impl Channel {
             Ok((1, _)) => Ok(()),
             Ok(_) => Err(runner_ended()),
             Err(errno) => Err(Error::kernel("wait for the runner", errno)),
+        }
+    }
+
+    /// Hands the container its network namespace.
+    ///
+    /// # Errors
+    /// That the container is gone.
+    pub fn hand_over_network(&self, netns: BorrowedFd<'_>) -> Result<()> {
+        self.hand_over(NETWORK, netns)
+            .map_err(|errno| Error::kernel("hand the container its network namespace", errno))
+    }
+
+    /// Waits until the runner hands over the network namespace.
+    ///
+    /// # Errors
+    /// That the runner is gone.
+    pub fn wait_for_network(&self) -> Result<OwnedFd> {
+        let mut buffer = [0; 8];
+        match self.receive(&mut buffer) {
+            Ok((1, Some(netns))) => Ok(netns),
+            Ok(_) => Err(runner_ended()),
+            Err(errno) => Err(Error::kernel("wait for the network namespace", errno)),
         }
     }
 
@@ -120,13 +146,24 @@ impl Channel {
     /// # Errors
     /// What sendmsg(2) says.
     pub fn hand_over_terminal(&self, master: BorrowedFd<'_>) -> Result<()> {
+        self.hand_over(TERMINAL, master)
+            .map_err(|errno| Error::kernel("hand the terminal to the runner", errno))
+    }
+
+    /// Hands over a pidfd of the command's process.
+    ///
+    /// # Errors
+    /// What sendmsg(2) says.
+    pub fn hand_over_command(&self, process: BorrowedFd<'_>) -> Result<()> {
+        self.hand_over(COMMAND, process).map_err(|errno| Error::kernel("tell the runner", errno))
+    }
+
+    fn hand_over(&self, what: u8, fd: BorrowedFd<'_>) -> Result<(), Errno> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let fds = [master];
+        let fds = [fd];
         control.push(SendAncillaryMessage::ScmRights(&fds));
-        sendmsg(&self.0, &[IoSlice::new(&[TERMINAL])], &mut control, SendFlags::NOSIGNAL)
-            .map(drop)
-            .map_err(|errno| Error::kernel("hand the terminal to the runner", errno))
+        sendmsg(&self.0, &[IoSlice::new(&[what])], &mut control, SendFlags::NOSIGNAL).map(drop)
     }
 
     /// Says why it failed. If the runner cannot be told, nobody can.
@@ -143,14 +180,20 @@ impl Channel {
     /// What recvmsg(2) says, or that the message makes no sense.
     pub fn report(&self) -> Result<Report> {
         let mut buffer = [0; LONGEST];
+        let (length, descriptor) = self
+            .receive(&mut buffer)
+            .map_err(|errno| Error::kernel("listen to the container", errno))?;
+        understand(&buffer[..length], descriptor)
+    }
+
+    fn receive(&self, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = retry(|| {
-            let slices = &mut [std::io::IoSliceMut::new(&mut buffer)];
+            let slices = &mut [std::io::IoSliceMut::new(buffer)];
             recvmsg(&self.0, slices, &mut control, RecvFlags::CMSG_CLOEXEC)
-        })
-        .map_err(|errno| Error::kernel("listen to the container", errno))?;
-        understand(&buffer[..received.bytes], terminal_in(&mut control))
+        })?;
+        Ok((received.bytes, descriptor_in(&mut control)))
     }
 
     fn say(&self, message: &[u8]) -> Result<(), Errno> {
@@ -172,7 +215,7 @@ fn retry<T>(call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     rustix::io::retry_on_intr(call)
 }
 
-fn terminal_in(control: &mut RecvAncillaryBuffer<'_>) -> Option<OwnedFd> {
+fn descriptor_in(control: &mut RecvAncillaryBuffer<'_>) -> Option<OwnedFd> {
     control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
@@ -185,6 +228,7 @@ fn understand(message: &[u8], terminal: Option<OwnedFd>) -> Result<Report> {
         ([READY], None) => Some(Report::Ready),
         ([EXECUTING], None) => Some(Report::Executing),
         ([TERMINAL], Some(master)) => Some(Report::Terminal(master)),
+        ([COMMAND], Some(process)) => Some(Report::Command(process)),
         ([FAILED, error @ ..], None) => Error::decode(error).map(Report::Failed),
         _ => None,
     }

@@ -26,7 +26,7 @@ use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open};
 use crate::cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inside::Entry;
-use crate::launch::Launch;
+use crate::launch::{Launch, Running};
 use crate::name::ContainerName;
 use crate::observe::caller_env;
 use crate::plan::Terms;
@@ -65,7 +65,7 @@ pub fn exec(order: &ExecOrder) -> Result<i32> {
     let mut launch = Launch::join(&entry, cgroup.as_ref().map(AsFd::as_fd))?;
     launch.wait_until_made()?;
     launch.go_on()?;
-    let (child, terminal) = launch.wait_for_command()?;
+    let Running { child, terminal, .. } = launch.wait_for_command()?;
     let interactive = order.process.interactive;
     let terminal = terminal.map(|master| Terminal::new(master, interactive)).transpose()?;
     supervise(child.pidfd.as_fd(), &signals, terminal, None).map(|ended| ended.code)

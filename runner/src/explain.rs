@@ -28,7 +28,10 @@ pub(crate) fn before(plan: &Plan, cgroup: Option<&Cgroup>, tell: Tell<'_>) {
 fn first_lines(plan: &Plan, cgroup: &[String]) -> Vec<String> {
     let into = if cgroup.is_empty() { "" } else { "|CLONE_INTO_CGROUP" };
     let clone = format!("clone3({}{into})", plan.namespaces);
-    [&["# on the host".to_owned()], cgroup, &[clone]].concat()
+    let netns = plan.enters_network().then(|| {
+        "unshare(CLONE_NEWNET)         # for the container, by the runner, who goes back".to_owned()
+    });
+    [&["# on the host".to_owned()], cgroup, &[clone], netns.as_slice()].concat()
 }
 
 /// Whose ids the container's users have.

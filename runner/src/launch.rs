@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::inside::{self, Entry};
 use crate::plan::{Namespaces, Plan};
 use crate::sys::clone::{self, Child};
+use crate::sys::namespace;
 use crate::terminal::size_as_callers;
 
 /// A container that is being made. Unless it is let go, dropping it ends it.
@@ -20,9 +21,22 @@ pub struct Launch {
     child: Option<Child>,
     channel: Channel,
     terminal: Option<OwnedFd>,
+    command: Option<OwnedFd>,
+    netns: Option<OwnedFd>,
     detacher: Option<Detacher>,
     /// How long it has to end by itself after a failure.
     patience: Timespec,
+}
+
+/// A container whose command runs.
+#[derive(Debug)]
+pub struct Running {
+    /// Its first process.
+    pub child: Child,
+    /// The runner's end of its terminal.
+    pub terminal: Option<OwnedFd>,
+    /// A pidfd of the command, where its end is of interest before that of the first process.
+    pub command: Option<OwnedFd>,
 }
 
 impl Launch {
@@ -30,11 +44,15 @@ impl Launch {
     ///
     /// # Errors
     /// What clone3(2) says.
-    pub fn start(plan: &Plan, cgroup: Option<BorrowedFd<'_>>) -> Result<Self> {
+    pub(crate) fn start(plan: &Plan, cgroup: Option<BorrowedFd<'_>>) -> Result<Self> {
         let flags = plan.namespaces.flags();
-        let (waiting, ready) = plan.has_init().then(detacher::pair).transpose()?.unzip();
-        let mut launch = Self::spawn(flags, cgroup, |channel| inside::enter(plan, channel, ready))?
-            .map_err(|errno| refused(plan.namespaces, errno))?;
+        let (waiting, pivoted) = plan.has_init().then(detacher::pair).transpose()?.unzip();
+        let enter = |channel| inside::enter(plan, channel, pivoted);
+        let mut launch =
+            Self::spawn(flags, cgroup, enter)?.map_err(|errno| refused(plan.namespaces, errno))?;
+        if plan.enters_network() {
+            launch.netns = Some(launch.hand_over_network()?);
+        }
         if let (Some(waiting), Some(child)) = (waiting, &launch.child) {
             let detacher = waiting.start(child, plan.namespaces.has_users());
             // If the process failed meanwhile, that is why there is nothing to enter.
@@ -68,6 +86,8 @@ impl Launch {
             child: Some(child),
             channel: ours,
             terminal: None,
+            command: None,
+            netns: None,
             detacher: None,
             patience: Timespec::default(),
         }))
@@ -85,6 +105,20 @@ impl Launch {
     /// That the process is gone.
     pub fn ids_are_mapped(&self) -> Result<()> {
         self.channel.let_go_on()
+    }
+
+    /// The kernel takes half a millisecond for a network namespace, which clone3(2) would take longer. So
+    /// it is made here, while the process makes its mounts.
+    fn hand_over_network(&self) -> Result<OwnedFd> {
+        let netns = namespace::new_network().map_err(without_network)?;
+        // If the process failed meanwhile, that is why nobody listens.
+        let sent = self.channel.hand_over_network(netns.as_fd());
+        sent.map_err(|error| self.failure().unwrap_or(error)).map(|()| netns)
+    }
+
+    /// The container's network namespace, once, if it was made beside.
+    pub(crate) fn take_network(&mut self) -> Option<OwnedFd> {
+        self.netns.take()
     }
 
     /// What the process has said went wrong by now, if anything.
@@ -114,7 +148,7 @@ impl Launch {
                     self.terminal = Some(master);
                 }
                 Report::Failed(error) => return Err(error),
-                Report::Executing | Report::Ended => return Err(died()),
+                Report::Command(_) | Report::Executing | Report::Ended => return Err(died()),
             }
         }
     }
@@ -131,18 +165,20 @@ impl Launch {
     /// # Errors
     /// That the process is gone.
     pub fn go_on(&self) -> Result<()> {
-        self.channel.let_go_on()
+        // If the process failed meanwhile, that is why nobody listens.
+        self.channel.let_go_on().map_err(|error| self.failure().unwrap_or(error))
     }
 
     /// Waits until the command runs, or it is known why it does not.
     ///
     /// # Errors
     /// Why it does not.
-    pub fn wait_for_command(mut self) -> Result<(Child, Option<OwnedFd>)> {
+    pub fn wait_for_command(mut self) -> Result<Running> {
         // The channel ends when the command is executed, and also if somebody is killed before.
         let mut executing = false;
         loop {
             match self.next_report()? {
+                Report::Command(process) => self.command = Some(process),
                 Report::Executing => executing = true,
                 Report::Failed(error) => return Err(error),
                 Report::Ended if executing => break,
@@ -153,7 +189,7 @@ impl Launch {
         if let Some(detacher) = self.detacher.take() {
             detacher.wait_unless_ended(&child);
         }
-        Ok((child, self.terminal.take()))
+        Ok(Running { child, terminal: self.terminal.take(), command: self.command.take() })
     }
 }
 
@@ -171,6 +207,11 @@ impl Drop for Launch {
 fn died() -> Error {
     Error::new(ErrorKind::Kernel, "the container's first process ended before the command was run")
         .hint("something killed it: look for the kernel's out-of-memory messages in dmesg")
+}
+
+fn without_network(errno: Errno) -> Error {
+    Error::kernel("unshare(CLONE_NEWNET)", errno)
+        .hint("this needs root; there may be as many as /proc/sys/user/max_net_namespaces says")
 }
 
 fn refused(namespaces: Namespaces, errno: Errno) -> Error {

@@ -2,7 +2,7 @@
 //! taken back last made first.
 
 use std::ffi::OsString;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use crate::cgroup::{Cgroup, Parent};
@@ -27,6 +27,8 @@ pub(crate) struct Made {
     cgroups: Option<Parent>,
     cgroup: Option<Cgroup>,
     connected: Option<Connected>,
+    /// Whether taking the network back has failed.
+    disconnected: Result<()>,
 }
 
 impl Made {
@@ -44,7 +46,15 @@ impl Made {
         record.network = network::intent(&run.net, claim.name());
         record.root = root::intent(&run.base, &run.writes, claim.name());
         claim.write(&record)?;
-        Ok(Self { claim, record, root: None, cgroups, cgroup: None, connected: None })
+        Ok(Self {
+            claim,
+            record,
+            root: None,
+            cgroups,
+            cgroup: None,
+            connected: None,
+            disconnected: Ok(()),
+        })
     }
 
     pub(crate) fn name(&self) -> &ContainerName {
@@ -96,11 +106,12 @@ impl Made {
         run: &Run,
         pid: i32,
         in_userns: bool,
+        netns: Option<OwnedFd>,
         watch: Option<network::Watch<'_>>,
     ) -> Result<()> {
         let (name, folder) = (self.claim.name(), self.claim.folder());
-        let site = network::Site { name, child: pid, in_userns, folder };
-        let connected = network::connect(&run.net, &site, watch)?;
+        let site = network::Site { name, child: pid, netns, in_userns, folder };
+        let connected = network::connect(&run.net, site, watch)?;
         let addresses = connected.addresses().to_vec();
         self.connected = Some(connected);
         if addresses.is_empty() {
@@ -115,12 +126,20 @@ impl Made {
         self.connected.as_ref().and_then(Connected::helper_pidfd)
     }
 
+    /// Takes the network back, once nobody needs it any more.
+    pub(crate) fn disconnect(&mut self) {
+        if let Some(connected) = self.connected.take() {
+            self.disconnected = connected.disconnect();
+        }
+    }
+
     /// Takes all of it back, once the container's processes are gone; what it wrote is kept under
     /// this name, if one is given. What fails does not keep the rest from being taken back, and the
     /// record stays for a later try.
-    pub(crate) fn take_back(self, keep: Option<&ImageName>) -> Vec<Error> {
+    pub(crate) fn take_back(mut self, keep: Option<&ImageName>) -> Vec<Error> {
+        self.disconnect();
         let undone = [
-            self.connected.map_or(Ok(()), Connected::disconnect),
+            self.disconnected,
             self.cgroup.map_or(Ok(()), Cgroup::remove),
             self.root.map_or(Ok(()), |root| root.finish(keep)),
         ];

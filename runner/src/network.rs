@@ -9,7 +9,7 @@ mod program;
 mod slirp4netns;
 
 use std::ffi::OsString;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use netup::addr::HostAddr;
@@ -28,12 +28,14 @@ pub type Watch<'a> = &'a mut dyn FnMut(&str);
 const INTERFACE: &str = "eth0";
 
 /// A network namespace that is to be connected.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Site<'a> {
     /// What the container is called.
     pub name: &'a ContainerName,
     /// A child in the namespace, that has not been waited for.
     pub child: i32,
+    /// The namespace, if it was made before the child, who is about to join it.
+    pub netns: Option<OwnedFd>,
     /// Whether the namespace belongs to a user namespace of the child's.
     pub in_userns: bool,
     /// A folder of this user's that exists, for what is there for a moment only.
@@ -85,17 +87,17 @@ pub fn intent(net: &Net, name: &ContainerName) -> Option<Attached> {
 ///
 /// # Errors
 /// [`Network`](crate::ErrorKind::Network) and others with the network's own words.
-pub fn connect(net: &Net, site: &Site<'_>, watch: Option<Watch<'_>>) -> Result<Connected> {
+pub fn connect(net: &Net, site: Site<'_>, watch: Option<Watch<'_>>) -> Result<Connected> {
     let way = match net {
         Net::None | Net::Host | Net::Join(_) => {
             return Ok(Connected { addresses: Vec::new(), way: Way::Nothing });
         }
         Net::Attach(network) => return attach::attach(network, site, watch),
         Net::Userspace { helper: Helper::Pasta, publish } => {
-            Way::Pasta(Box::new(pasta::connect(publish, site, watch)?))
+            Way::Pasta(Box::new(pasta::connect(publish, &site, watch)?))
         }
         Net::Userspace { helper: Helper::Slirp4netns, publish } => {
-            Way::Slirp4netns(Box::new(slirp4netns::connect(publish, site, watch)?))
+            Way::Slirp4netns(Box::new(slirp4netns::connect(publish, &site, watch)?))
         }
     };
     Ok(Connected { addresses: addresses::of(site.child)?, way })

@@ -77,7 +77,7 @@ pub struct Plan {
 pub fn plan(run: &Run, observed: &Observed) -> Result<Plan> {
     refuse_contradictions(run)?;
     let mut container = beginning(run, observed);
-    container.extend(filesystem::steps(run, observed)?);
+    container.extend(filesystem::steps(run, observed, late_network(run, observed))?);
     container.push(Step::Hostname(run.hostname.clone().unwrap_or_else(|| observed.name.clone())));
     if run.process.tty {
         container.push(Step::OpenTerminal);
@@ -108,9 +108,18 @@ fn beginning(run: &Run, observed: &Observed) -> Vec<Step> {
     match &run.net {
         Net::Host => {}
         Net::Join(path) => steps.push(Step::JoinNetwork(path.clone())),
+        net if Namespaces::network_is_made_beside(net, observed.has_users) => {}
         Net::None | Net::Attach(_) | Net::Userspace { .. } => steps.push(Step::LoopbackUp),
     }
     steps
+}
+
+/// What is done when the network namespace that is made beside is there.
+fn late_network(run: &Run, observed: &Observed) -> Vec<Step> {
+    match Namespaces::network_is_made_beside(&run.net, observed.has_users) {
+        true => vec![Step::EnterNetwork, Step::LoopbackUp],
+        false => Vec::new(),
+    }
 }
 
 impl Plan {
@@ -125,6 +134,18 @@ impl Plan {
     pub fn awaits_runner(&self) -> bool {
         let mut all = self.container.iter().chain(&self.command);
         all.any(|step| *step == Step::AwaitRunner)
+    }
+
+    /// Whether the network namespace is made beside.
+    #[must_use]
+    pub fn enters_network(&self) -> bool {
+        self.container.contains(&Step::EnterNetwork)
+    }
+
+    /// Whether the command waits for the network alone, and nothing else of the runner's.
+    #[must_use]
+    pub fn awaits_network(&self) -> bool {
+        self.command.contains(&Step::AwaitNetwork)
     }
 }
 

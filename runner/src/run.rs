@@ -1,12 +1,12 @@
 //! `netup-run run`: from the request to the command's exit status.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
 use crate::explain;
 use crate::idmap::UserNamespace;
-use crate::launch::Launch;
+use crate::launch::{Launch, Running};
 use crate::made::Made;
 use crate::network;
 use crate::observe::observe;
@@ -49,7 +49,7 @@ pub fn run(run: &Run, tell: Tell<'_>) -> Result<i32> {
     let signals = catch_signals()?;
     let mut made = Made::begin(run)?;
     let ended = bring_up(run, users.as_ref(), &mut made, tell)
-        .and_then(|up| wait(up, &signals, &made, run.process.interactive));
+        .and_then(|running| wait(running, &signals, &mut made, run.process.interactive));
     let keep = match &run.writes {
         Writes::Keep(name) if ended.is_ok() => Some(name),
         _ => None,
@@ -61,12 +61,6 @@ pub fn run(run: &Run, tell: Tell<'_>) -> Result<i32> {
             .with_undo_failures(failures)),
         Err(error) => Err(error.with_undo_failures(failures)),
     }
-}
-
-/// A container whose command runs.
-struct Up {
-    child: Child,
-    terminal: Option<OwnedFd>,
 }
 
 /// All of them, from before the first process of the container is made: none is lost.
@@ -92,7 +86,7 @@ fn bring_up(
     users: Option<&UserNamespace>,
     made: &mut Made,
     tell: Tell<'_>,
-) -> Result<Up> {
+) -> Result<Running> {
     let (root, image) = made.root(run, users)?;
     let plan = plan::plan(run, &observe(run, made.name(), users, root, image)?)?;
     made.limit(run)?;
@@ -103,20 +97,22 @@ fn bring_up(
     let mut launch = Launch::start(&plan, made.cgroup().map(Cgroup::fd))?;
     made.started(launch.pid())?;
     map_ids(users, &launch, explains, tell)?;
-    connect(run, users.is_some(), made, &launch, explains, tell)?;
+    connect(run, users.is_some(), made, &mut launch, explains, tell)?;
     if explains {
         explain::inside(&plan, tell);
     }
     if plan.awaits_runner() {
         launch.wait_until_made()?;
+    }
+    if plan.awaits_runner() || plan.awaits_network() {
         launch.go_on()?;
     }
-    let (child, terminal) = launch.wait_for_command()?;
+    let running = launch.wait_for_command()?;
     // Not earlier: whoever enters a mount namespace lands on what is uppermost at its root, and until
     // the command runs that may be the host's.
     match made.admit(Terms::of(run, &plan)) {
-        Ok(()) => Ok(Up { child, terminal }),
-        Err(error) => Err(end_for(error, &child)),
+        Ok(()) => Ok(running),
+        Err(error) => Err(end_for(error, &running.child)),
     }
 }
 
@@ -147,19 +143,25 @@ fn connect(
     run: &Run,
     in_userns: bool,
     made: &mut Made,
-    launch: &Launch,
+    launch: &mut Launch,
     explains: bool,
     tell: Tell<'_>,
 ) -> Result<()> {
     let mut watch = |line: &str| tell(Told::Line(line));
     let watch: Option<network::Watch<'_>> = if explains { Some(&mut watch) } else { None };
     // If the first process failed meanwhile, that is why there is nothing to connect.
-    made.connect(run, launch.pid(), in_userns, watch)
+    made.connect(run, launch.pid(), in_userns, launch.take_network(), watch)
         .map_err(|error| launch.failure().unwrap_or(error))
 }
 
-fn wait(up: Up, signals: &SignalFd, made: &Made, interactive: bool) -> Result<i32> {
-    let Up { child, terminal } = up;
+fn wait(running: Running, signals: &SignalFd, made: &mut Made, interactive: bool) -> Result<i32> {
+    let Running { child, terminal, command } = running;
+    if let Some(command) = command {
+        supervise::until_the_command_ends(&command, child.pidfd.as_fd(), signals)
+            .map_err(|error| end_for(error, &child))?;
+        // The kernel clears the container away meanwhile.
+        made.disconnect();
+    }
     let terminal = terminal.map(|master| Terminal::new(master, interactive)).transpose();
     let ended = terminal.and_then(|terminal| {
         supervise::supervise(child.pidfd.as_fd(), signals, terminal, made.helper())

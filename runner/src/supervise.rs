@@ -56,6 +56,24 @@ pub fn supervise(
     }
 }
 
+/// Stays until the command ends, or the container's first process, which may be killed; the container
+/// has no terminal. Signals go on as in [`supervise`].
+pub fn until_the_command_ends(
+    command: impl AsFd,
+    child: BorrowedFd<'_>,
+    signals: &SignalFd,
+) -> Result<()> {
+    loop {
+        let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let mut fds = [command.as_fd(), child, signals.as_fd()].map(readable);
+        until_ready(&mut fds)?;
+        if fds[..2].iter().any(|fd| !fd.revents().is_empty()) {
+            return Ok(());
+        }
+        pass_on_all(child, signals, None)?;
+    }
+}
+
 struct Ready {
     child: bool,
     watched: bool,

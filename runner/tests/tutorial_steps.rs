@@ -75,11 +75,28 @@ fn a4_the_images_own_programs_run() {
 }
 
 #[test]
-fn a5_all_namespaces_come_from_one_call() {
+fn a5_all_namespaces_come_from_one_call_and_the_network_from_one_beside() {
+    let kinds = ["NEWNS", "NEWUTS", "NEWIPC", "NEWPID", "NEWCGROUP"];
+    let making = making_namespaces("host");
+    assert_eq!(making.len(), 2, "{making:?}");
+    assert!(
+        making[0].contains("clone3(") && making[1].contains("unshare(CLONE_NEWNET)"),
+        "{making:?}"
+    );
+    assert!(kinds.iter().all(|kind| making[0].contains(kind)), "{making:?}");
+    // One that a user namespace has to own can only be made with it.
+    let making = making_namespaces("single");
+    assert_eq!(making.len(), 1, "{making:?}");
+    assert!(making[0].contains("clone3("), "{making:?}");
+    assert!(kinds.iter().chain(&["NEWUSER", "NEWNET"]).all(|kind| making[0].contains(kind)));
+}
+
+/// The calls that make namespaces for a container with these users, as strace shows them.
+fn making_namespaces(users: &str) -> Vec<String> {
     let ground = ground();
     let root = ground.minimal().unwrap();
-    let prepared =
-        ground.runner().command(&["run", root.path().to_str().unwrap(), "/probe", "ids"]).unwrap();
+    let words = ["run", "--users", users, root.path().to_str().unwrap(), "/probe", "ids"];
+    let prepared = ground.runner().command(&words).unwrap();
     let mut strace = ground.host().command(tools::find("strace").unwrap());
     strace.args(["-f", "-e", "trace=clone3,clone,unshare,setns"]).arg(prepared.get_program());
     strace.args(prepared.get_args()).env_clear();
@@ -88,12 +105,7 @@ fn a5_all_namespaces_come_from_one_call() {
     assert!(traced.is_success(), "{traced}");
     // setns(2) makes none: somebody joins the container to take the old root out of it.
     let makes = |line: &&str| line.contains("CLONE_NEW") && !line.contains("setns");
-    let making: Vec<&str> = traced.stderr.lines().filter(makes).collect();
-    assert_eq!(making.len(), 1, "{}", traced.stderr);
-    for kind in ["NEWNS", "NEWUTS", "NEWIPC", "NEWPID", "NEWNET", "NEWCGROUP"] {
-        assert!(making[0].contains(&format!("CLONE_{kind}")), "{}", making[0]);
-    }
-    assert!(making[0].contains("clone3("), "{}", making[0]);
+    traced.stderr.lines().filter(makes).map(str::to_owned).collect()
 }
 
 #[test]

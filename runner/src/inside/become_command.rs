@@ -1,5 +1,6 @@
 //! On the way to being the command: session, limits, rights, working directory.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -14,12 +15,17 @@ use crate::seccomp;
 use crate::sys::{self, process, pty};
 
 pub(super) fn join_network(path: &Path) -> Result<()> {
-    use std::os::fd::AsFd;
     let failed = |what, errno| Error::kernel(format!("{what} {}", path.display()), errno);
     let netns = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| failed("open network namespace", errno))?;
     move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(|errno| failed("setns to network namespace", errno))
+}
+
+pub(super) fn enter_network(inside: &Inside<'_>) -> Result<()> {
+    let netns = inside.channel().wait_for_network()?;
+    move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
+        .map_err(|errno| Error::kernel("setns to the new network namespace", errno))
 }
 
 pub(super) fn new_session(inside: &Inside<'_>, terminal: bool) -> Result<()> {

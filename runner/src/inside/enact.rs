@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{PidfdFlags, Signal, getpid, pidfd_open, set_parent_process_death_signal};
 
 use super::{become_command, devices, execute, identity, masks, mounts, place, root};
 use crate::channel::Channel;
@@ -102,6 +102,15 @@ impl<'a> Inside<'a> {
         self.channel.expect_runner()
     }
 
+    /// The command's end is worth knowing before its container's, which takes the kernel longer than
+    /// it takes to undo the network.
+    fn await_network(&self) -> Result<()> {
+        let failed = |errno| Error::kernel("open a pidfd of the command", errno);
+        let own = pidfd_open(getpid(), PidfdFlags::empty()).map_err(failed)?;
+        self.channel.hand_over_command(own.as_fd())?;
+        self.channel.wait_to_go_on()
+    }
+
     /// Makes a step.
     pub(super) fn make(&mut self, step: &Step) -> Result<()> {
         match step {
@@ -110,6 +119,7 @@ impl<'a> Inside<'a> {
             Step::BecomeRoot { drop_groups } => identity::become_root(*drop_groups),
             Step::SessionKeyring => session_keyring(),
             Step::JoinNetwork(path) => become_command::join_network(path),
+            Step::EnterNetwork => become_command::enter_network(self),
             Step::LoopbackUp => loopback_up(),
             Step::PrivateMounts => mounts::make_private(),
             Step::OpenSources { binds, devices } => self.open_sources(binds, devices),
@@ -131,6 +141,7 @@ impl<'a> Inside<'a> {
             Step::OpenTerminal => self.open_terminal(),
             Step::AwaitDetached => root::await_detached(),
             Step::AwaitRunner => self.channel.ready().and_then(|()| self.channel.wait_to_go_on()),
+            Step::AwaitNetwork => self.await_network(),
             // Made by the caller, for it is where the two ways part.
             Step::Init => Ok(()),
             Step::Hide => super::hide(),

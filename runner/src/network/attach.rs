@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use netup::ident::AttachmentId;
-use netup::{Network, Request, Target};
+use netup::{Network, Request, Target, TargetName};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -54,8 +54,13 @@ pub fn validate(network: &Network) -> Result<()> {
 
 /// Connects a child by its process id: while it has not been waited for, the id is its own, and
 /// other programs can make something of it in netup's records.
-pub fn attach(network: &Network, site: &Site<'_>, watch: Option<Watch<'_>>) -> Result<Connected> {
-    let request = request(network, site.name, site.child)?;
+pub fn attach(network: &Network, site: Site<'_>, watch: Option<Watch<'_>>) -> Result<Connected> {
+    let name = TargetName::Pid(site.child);
+    let target = match site.netns {
+        Some(netns) => Target::held(name, netns)?,
+        None => Target::open_name(name, false)?,
+    };
+    let request = request(network, site.name, target)?;
     let outcome = match watch {
         // Steps are put into words only for someone who reads them.
         None => done(netup::attach(&request)),
@@ -77,11 +82,11 @@ pub fn attach(network: &Network, site: &Site<'_>, watch: Option<Watch<'_>>) -> R
 /// # Errors
 /// As [`connect`](super::connect), as far as it can be known beforehand.
 pub fn preview(network: &Network, name: &ContainerName, child: i32) -> Result<Vec<String>> {
-    done(netup::dry_run(&request(network, name, child)?)).map_err(explained)
+    let target = Target::open_name(TargetName::Pid(child), false)?;
+    done(netup::dry_run(&request(network, name, target)?)).map_err(explained)
 }
 
-fn request(network: &Network, name: &ContainerName, child: i32) -> Result<Request> {
-    let target = Target::open(&child.to_string())?;
+fn request(network: &Network, name: &ContainerName, target: Target) -> Result<Request> {
     Ok(Request::new(target, network.clone())?
         .with_id(name.as_str().parse()?)
         .with_ifname(INTERFACE.parse()?)

@@ -72,13 +72,15 @@ pub(super) fn steps(run: &Run, observed: &Observed) -> Result<Vec<Step>> {
     let cwd = process.cwd.as_ref().or(observed.image.cwd.as_ref());
     let environment = environment(&observed.image.environment, process, &observed.caller_env);
     // With a helper program it has waited before.
-    let awaits = match &run.net {
-        Net::None | Net::Host | Net::Join(_) => process.tty,
-        Net::Attach(_) => true,
-        Net::Userspace { .. } => false,
+    let await_runner = match &run.net {
+        Net::None | Net::Host | Net::Join(_) | Net::Attach(_) if process.tty => {
+            Some(Step::AwaitRunner)
+        }
+        Net::Attach(_) => Some(Step::AwaitNetwork),
+        Net::None | Net::Host | Net::Join(_) | Net::Userspace { .. } => None,
     };
     let way = Way {
-        await_runner: awaits.then_some(Step::AwaitRunner),
+        await_runner,
         process,
         limits: process.rlimits.clone(),
         new_privileges: security.new_privileges,

@@ -29,7 +29,7 @@ const CGROUP: &str = "/sys/fs/cgroup";
 /// Where nothing may be put: what is there has to be the kernel's own.
 const RESERVED: [&str; 2] = ["/proc", "/sys"];
 
-pub(super) fn steps(run: &Run, observed: &Observed) -> Result<Vec<Step>> {
+pub(super) fn steps(run: &Run, observed: &Observed, network: Vec<Step>) -> Result<Vec<Step>> {
     run.volumes.iter().try_for_each(refuse_reserved)?;
     let mut steps = vec![Step::PrivateMounts];
     let volumes: Vec<Bind> = run.volumes.iter().filter_map(bind).collect();
@@ -41,6 +41,8 @@ pub(super) fn steps(run: &Run, observed: &Observed) -> Result<Vec<Step>> {
     steps.extend(root(&observed.root));
     steps.push(Step::Mount(Fresh::new("proc", "/proc", Attributes::DATA)));
     steps.extend(dev(observed, makes_devices));
+    // A new sysfs shows the network namespace of who mounts it.
+    steps.extend(network);
     steps.extend(sys(run, volumes.len()));
     steps.extend(self::volumes(run));
     steps.extend(observed.files.iter().cloned().map(Step::Put));

@@ -29,8 +29,17 @@ impl Namespaces {
         let without_user = if user { all } else { all & !USER };
         match net {
             Net::Host | Net::Join(_) => Self(without_user & !NET),
+            _ if Self::network_is_made_beside(net, user) => Self(without_user & !NET),
             Net::None | Net::Attach(_) | Net::Userspace { .. } => Self(without_user),
         }
+    }
+
+    /// Whether the network namespace is made beside all else, and joined late by the container's first
+    /// process. In a user namespace it can only be made with that or later, and a
+    /// helper program finds it by the first process, at once.
+    #[must_use]
+    pub fn network_is_made_beside(net: &Net, user: bool) -> bool {
+        !user && matches!(net, Net::None | Net::Attach(_))
     }
 
     /// Whether there is a user namespace among them.

@@ -17,6 +17,7 @@ pub fn lines(step: &Step) -> Vec<String> {
         Step::BecomeRoot { drop_groups } => become_root(*drop_groups),
         Step::SessionKeyring => one("keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)"),
         Step::JoinNetwork(path) => one(format!("setns(open({}), CLONE_NEWNET)", quoted(path))),
+        Step::EnterNetwork => one("setns(netns, CLONE_NEWNET)       # when it is there"),
         Step::LoopbackUp => one("ip link set lo up"),
         Step::PrivateMounts => one(r#"mount(NULL, "/", NULL, MS_REC|MS_PRIVATE, NULL)"#),
         Step::OpenSources { binds, devices } => {
@@ -60,7 +61,9 @@ pub fn lines(step: &Step) -> Vec<String> {
         Step::AwaitDetached => {
             one("stat(\"/..\")                    # until it is \"/\": the old root is gone")
         }
-        Step::AwaitRunner => one("read(runner)                  # until the network is there"),
+        Step::AwaitRunner | Step::AwaitNetwork => {
+            one("read(runner)                  # until the network is there")
+        }
         Step::Init => one("fork()                        # the command; this one stays as PID 1"),
         Step::Hide => one("prctl(PR_SET_DUMPABLE, 0)"),
         Step::NewSession { terminal: false } => one("setsid()"),

@@ -24,6 +24,8 @@ pub enum Step {
     SessionKeyring,
     /// A network namespace that exists already.
     JoinNetwork(PathBuf),
+    /// Waits for the network namespace that is made meanwhile, and enters it.
+    EnterNetwork,
     /// `lo` up.
     LoopbackUp,
     /// No mount made from here on is seen outside, nor any of outside in here.
@@ -82,6 +84,8 @@ pub enum Step {
     /// Says that all is made, and waits until the runner has done its part: the network, and the
     /// size of the terminal.
     AwaitRunner,
+    /// Hands the runner what tells the command's end, and waits until the network is there.
+    AwaitNetwork,
     /// The command's process is made; this one stays as PID 1, reaps and forwards signals.
     Init,
     /// Nobody who has not the right to look into every process can look into this one, or into PID 1,

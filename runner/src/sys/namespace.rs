@@ -1,6 +1,10 @@
 //! Namespaces as open files, ioctl_nsfs(2).
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 /// `_IO(0xb7, 3)`.
 const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
@@ -11,4 +15,19 @@ pub fn is_network(fd: BorrowedFd<'_>) -> bool {
     // SAFETY: the call takes no argument and writes no memory; on what is no namespace it fails.
     let kind = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) };
     kind == libc::CLONE_NEWNET
+}
+
+/// A new network namespace. The caller, who has one thread, is in it for a moment.
+///
+/// # Errors
+/// What open(2), unshare(2) or setns(2) says. After the last, which nothing is known to make fail, the
+/// caller is not where it was.
+pub fn new_network() -> Result<OwnedFd, Errno> {
+    let own = || openat(CWD, c"/proc/self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let home = own()?;
+    // SAFETY: of what unshare(2) can take apart, a network namespace is nothing that memory is in.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
+    let made = own();
+    move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::Network))?;
+    made
 }

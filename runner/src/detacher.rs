@@ -96,7 +96,10 @@ fn detach([ready, mounts, users]: [Option<BorrowedFd<'static>>; 3]) -> Result<()
     }
     move_into_link_name_space(mounts, Some(LinkNameSpaceType::Mount))?;
     fchdir(&old_root)?;
-    unmount(".", UnmountFlags::DETACH)
+    unmount(".", UnmountFlags::DETACH)?;
+    // With the scratch mounted over the old root itself, that was the scratch.
+    while unmount(".", UnmountFlags::DETACH).is_ok() {}
+    Ok(())
 }
 
 fn receive(ready: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {

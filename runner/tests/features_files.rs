@@ -47,6 +47,17 @@ fn two_containers_of_one_base_do_not_see_each_others_writes() {
     assert!(!root.at("/mine").exists());
 }
 
+/// Then the runner's own mounts lie over the old root itself.
+#[test]
+fn the_hosts_root_can_be_the_base() {
+    let ground = ground();
+    for options in [&[][..], &["--no-init"], &["--writes", "direct"]] {
+        let words = [&["run", "-q"], options, &["/", "echo", "ran"]].concat();
+        let told = ground.runner().run(&words).unwrap().success().unwrap();
+        assert_eq!(told, "ran\n", "{options:?}");
+    }
+}
+
 #[test]
 fn the_root_is_read_only_on_request_and_the_rest_is_not() {
     let ground = ground();

@@ -189,10 +189,15 @@ impl Channel {
     fn receive(&self, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let received = retry(|| {
+        let mut receive = || {
             let slices = &mut [std::io::IoSliceMut::new(buffer)];
-            recvmsg(&self.0, slices, &mut control, RecvFlags::CMSG_CLOEXEC)
-        })?;
+            retry(|| recvmsg(&self.0, slices, &mut control, RecvFlags::CMSG_CLOEXEC))
+        };
+        let received = match receive() {
+            // It ended and left unread what we said: told once, and before all that it has said.
+            Err(Errno::CONNRESET) => receive(),
+            received => received,
+        }?;
         Ok((received.bytes, descriptor_in(&mut control)))
     }
 
@@ -268,6 +273,16 @@ mod tests {
             understood += usize::from(understand(&message, None).is_ok());
         }
         assert!(understood > 100 && understood < 20_000, "{understood}");
+    }
+
+    #[test]
+    fn what_failed_is_heard_though_something_was_left_unread() {
+        let (ours, theirs) = pair().unwrap();
+        ours.let_go_on().unwrap();
+        theirs.failed(&Error::invalid("why"));
+        drop(theirs);
+        assert!(matches!(ours.report(), Ok(Report::Failed(_))));
+        assert!(matches!(ours.report(), Ok(Report::Ended)));
     }
 
     #[test]

@@ -19,4 +19,4 @@ pub use invoked::Runner;
 pub use program::{nothing, probe};
 pub use root::Root;
 pub use seen::Seen;
-pub use user::{RANGE, User};
+pub use user::{RANGE, RANGE_OF_ROOT, User};

@@ -103,6 +103,8 @@ pub const USUAL: Set =
 impl Capability {
     /// Looks into processes and changes them, those that hide included.
     pub const SYS_PTRACE: Self = Self(19);
+    /// Mounts, and much else.
+    pub const SYS_ADMIN: Self = Self(21);
     /// Makes device nodes.
     pub const MKNOD: Self = Self(27);
 

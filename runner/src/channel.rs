@@ -19,6 +19,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// The longest message; an error's text beyond it is cut.
 const LONGEST: usize = 4096;
 
+/// `SCM_MAX_FD`, unix(7).
+const MOST_MOUNTS: usize = 253;
+
 /// What the container says.
 #[derive(Debug)]
 pub enum Report {
@@ -74,6 +77,47 @@ impl Channel {
     /// That the container is gone.
     pub fn let_go_on(&self) -> Result<()> {
         self.say(GO).map_err(|errno| Error::kernel("tell the container to go on", errno))
+    }
+
+    /// Lets the container go on with these mounts.
+    ///
+    /// # Errors
+    /// That the container is gone, or that they are more than a message takes.
+    pub fn hand_over_mounts(&self, mounts: &[BorrowedFd<'_>]) -> Result<()> {
+        let failed = |errno| Error::kernel(format!("hand over {} mounts", mounts.len()), errno);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_MOUNTS))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !control.push(SendAncillaryMessage::ScmRights(mounts)) {
+            return Err(failed(Errno::TOOBIG));
+        }
+        sendmsg(&self.0, &[IoSlice::new(GO)], &mut control, SendFlags::NOSIGNAL)
+            .map(drop)
+            .map_err(failed)
+    }
+
+    /// Waits until the runner lets us go on with so many mounts.
+    ///
+    /// # Errors
+    /// That the runner is gone, or that they are not that many.
+    pub fn wait_for_mounts(&self, count: usize) -> Result<Vec<OwnedFd>> {
+        let mut buffer = [0; 8];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_MOUNTS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = retry(|| {
+            let slices = &mut [std::io::IoSliceMut::new(&mut buffer)];
+            recvmsg(&self.0, slices, &mut control, RecvFlags::CMSG_CLOEXEC)
+        });
+        let bytes = received.map_err(|errno| Error::kernel("wait for mounts", errno))?.bytes;
+        let mounts = descriptors_in(&mut control);
+        match (bytes, mounts.len()) {
+            (0, _) => Err(runner_ended()),
+            (_, got) if got == count => Ok(mounts),
+            // The kernel leaves out what is too many for RLIMIT_NOFILE.
+            (_, got) => {
+                let message = format!("of {count} mounts the container's first process got {got}");
+                Err(Error::new(ErrorKind::Kernel, message).hint("raise the limit of ulimit -n"))
+            }
+        }
     }
 
     /// Waits until the runner lets us go on.
@@ -198,7 +242,7 @@ impl Channel {
             Err(Errno::CONNRESET) => receive(),
             received => received,
         }?;
-        Ok((received.bytes, descriptor_in(&mut control)))
+        Ok((received.bytes, descriptors_in(&mut control).into_iter().next()))
     }
 
     fn say(&self, message: &[u8]) -> Result<(), Errno> {
@@ -220,11 +264,12 @@ fn retry<T>(call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     rustix::io::retry_on_intr(call)
 }
 
-fn descriptor_in(control: &mut RecvAncillaryBuffer<'_>) -> Option<OwnedFd> {
-    control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+fn descriptors_in(control: &mut RecvAncillaryBuffer<'_>) -> Vec<OwnedFd> {
+    let of = |message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
         _ => None,
-    })
+    };
+    control.drain().filter_map(of).flatten().collect()
 }
 
 fn understand(message: &[u8], terminal: Option<OwnedFd>) -> Result<Report> {
@@ -283,6 +328,19 @@ mod tests {
         drop(theirs);
         assert!(matches!(ours.report(), Ok(Report::Failed(_))));
         assert!(matches!(ours.report(), Ok(Report::Ended)));
+    }
+
+    #[test]
+    fn mounts_arrive_as_many_as_were_sent() {
+        let (ours, theirs) = pair().unwrap();
+        let file = std::fs::File::open("/").unwrap();
+        for sent in [1, MOST_MOUNTS] {
+            ours.hand_over_mounts(&vec![file.as_fd(); sent]).unwrap();
+            assert_eq!(theirs.wait_for_mounts(sent).unwrap().len(), sent);
+        }
+        ours.hand_over_mounts(&[file.as_fd()]).unwrap();
+        assert!(theirs.wait_for_mounts(2).is_err());
+        assert!(ours.hand_over_mounts(&vec![file.as_fd(); MOST_MOUNTS + 1]).is_err());
     }
 
     #[test]

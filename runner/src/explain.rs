@@ -2,6 +2,7 @@
 //! which they are made.
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use rustix::process::{
     Signal, WaitId, WaitIdOptions, pidfd_send_signal, set_parent_process_death_signal, waitid,
@@ -41,6 +42,13 @@ pub(crate) fn ids(users: &UserNamespace, pid: i32, tell: Tell<'_>) {
     }
 }
 
+/// How the files on disk come to be those of the container's users.
+pub(crate) fn idmapped(paths: &[PathBuf], pid: i32, tell: Tell<'_>) {
+    for line in root::idmapped_lines(paths, &pid.to_string()) {
+        tell(Told::Line(&line));
+    }
+}
+
 /// What the container's first process does, and then the command's.
 pub(crate) fn inside(plan: &Plan, tell: Tell<'_>) {
     tell(Told::Line("# in the container's first process"));
@@ -63,12 +71,15 @@ pub(crate) fn only(run: &Run, users: Option<&UserNamespace>, tell: Tell<'_>) -> 
     let name =
         run.name.clone().map_or_else(|| format!("dry-run-{}", std::process::id()).parse(), Ok)?;
     // Made and taken back: only a snapshot and a folder can be told from what is there otherwise.
-    let prepared = root::prepare(&run.base, &run.writes, run.read_only, &name, users)?;
+    let prepared = root::prepare(run, &name, users)?;
     let (root, image) = (prepared.plan().clone(), image_command(prepared.config()));
     let plan = plan::plan(run, &observe(run, &name, users, root, image)?)?;
     let cgroup = cgroup::preview(&name, &run.limits)?;
     first_lines(&plan, &cgroup).iter().for_each(|line| tell(Told::Planned(line)));
     for line in users.map(|users| users.lines("PID")).unwrap_or_default() {
+        tell(Told::Planned(&line));
+    }
+    for line in root::idmapped_lines(plan.idmapped(), "PID") {
         tell(Told::Planned(&line));
     }
     network(run, &name, users, tell)?;

@@ -13,6 +13,7 @@ pub(crate) mod init;
 mod join;
 mod masks;
 mod mounts;
+mod overlay;
 mod place;
 mod root;
 

@@ -121,6 +121,15 @@ impl Launch {
         self.netns.take()
     }
 
+    /// The idmapped mounts that it waits for.
+    ///
+    /// # Errors
+    /// That the process is gone.
+    pub fn hand_over(&self, mounts: &[OwnedFd]) -> Result<()> {
+        let mounts: Vec<BorrowedFd<'_>> = mounts.iter().map(AsFd::as_fd).collect();
+        self.channel.hand_over_mounts(&mounts)
+    }
+
     /// What the process has said went wrong by now, if anything.
     #[must_use]
     pub fn failure(&self) -> Option<Error> {

@@ -68,7 +68,7 @@ impl Made {
         users: Option<&UserNamespace>,
     ) -> Result<(RootPlan, ImageCommand)> {
         let name = self.claim.name();
-        let prepared = root::prepare(&run.base, &run.writes, run.read_only, name, users)?;
+        let prepared = root::prepare(run, name, users)?;
         let (plan, image) = (prepared.plan().clone(), image_command(prepared.config()));
         self.record.root = prepared.record();
         self.record.users = match users {

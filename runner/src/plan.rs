@@ -11,6 +11,7 @@ mod step;
 mod terms;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use crate::capabilities;
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ pub use command::{ImageCommand, environment};
 pub use mount::{Attributes, Bind, Fresh};
 pub use namespaces::Namespaces;
 pub use render::{lines, shell_word};
-pub use root::{RootPlan, Upper};
+pub use root::{Overlay, RootPlan, Upper};
 pub use step::{DEVICES, Device, File, ROOT_ATTRIBUTES, Step};
 pub use terms::Terms;
 
@@ -127,6 +128,16 @@ impl Plan {
     #[must_use]
     pub fn has_init(&self) -> bool {
         self.container.contains(&Step::Init)
+    }
+
+    /// What the runner has to hand over idmapped mounts of.
+    #[must_use]
+    pub fn idmapped(&self) -> &[PathBuf] {
+        let taken = |step: &Step| matches!(step, Step::TakeIdmapped(_));
+        match self.container.iter().find(|step| taken(step)) {
+            Some(Step::TakeIdmapped(paths)) => paths,
+            _ => &[],
+        }
     }
 
     /// Whether the container waits for the runner before its command is started.

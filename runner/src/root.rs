@@ -11,6 +11,7 @@
 //! nothing can be left behind. The folder of a run has the shape of a layer's folder: to keep what
 //! a container wrote is to rename it.
 
+mod idmapped;
 mod kernel;
 mod run;
 
@@ -21,14 +22,16 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use crate::capabilities::{self, Capability, Set};
 use crate::error::{Error, ErrorKind, Result};
 use crate::idmap::UserNamespace;
 use crate::image::{Config, Document, Image, LayerEntry, Marks, Store};
 use crate::name::{ContainerName, ImageName};
-use crate::plan::{RootPlan, Upper};
-use crate::request::{Base, Writes};
+use crate::plan::{Overlay, RootPlan, Upper};
+use crate::request::{Base, Run, Security, Writes};
 use crate::state::RootRecord;
 use crate::sys::btrfs;
+pub(crate) use idmapped::{lines as idmapped_lines, mounts as idmapped_mounts};
 pub(crate) use kernel::is_first_user_namespace;
 use run::RunFolder;
 
@@ -62,14 +65,13 @@ enum Written {
 /// [`Conflict`](ErrorKind::Conflict) if the name of a result to be kept is taken,
 /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the base cannot take the writes in this way.
 pub fn prepare(
-    base: &Base,
-    writes: &Writes,
-    read_only: bool,
+    run: &Run,
     name: &ContainerName,
     users: Option<&UserNamespace>,
 ) -> Result<PreparedRoot> {
-    let need = Need { writes, read_only, name, users };
-    match base {
+    let (writes, read_only, security) = (&run.writes, run.read_only, &run.security);
+    let need = Need { writes, read_only, security, name, users };
+    match &run.base {
         Base::Directory(path) => need.of_directory(path),
         Base::Image(image) => need.of_image(image),
     }
@@ -99,6 +101,7 @@ pub fn discard(record: &RootRecord) -> Result<()> {
 struct Need<'a> {
     writes: &'a Writes,
     read_only: bool,
+    security: &'a Security,
     name: &'a ContainerName,
     users: Option<&'a UserNamespace>,
 }
@@ -107,9 +110,11 @@ impl Need<'_> {
     fn of_directory(&self, path: &Path) -> Result<PreparedRoot> {
         let (path, directory) = opened(path)?;
         if *self.writes == Writes::Direct {
-            return Ok(PreparedRoot::of(RootPlan::Directory { path }));
+            return Ok(PreparedRoot::of(RootPlan::Directory { path, idmapped: false }));
         }
+        // Whose files a directory holds is its caller's affair: its owners are seen as they are.
         let snapshots = self.wants_snapshot()
+            && !self.maps_ids()
             && btrfs::is_subvolume(&directory)
                 .map_err(|errno| Error::kernel(format!("look at {}", path.display()), errno))?;
         if snapshots && let Some(prepared) = self.snapshot_of_directory(&directory)? {
@@ -125,7 +130,8 @@ impl Need<'_> {
         }
         let store = || Store::open();
         let (upper, run) = self.upper(None, store)?;
-        let plan = RootPlan::Overlay { lowers: vec![path], upper, userxattr: self.userxattr()? };
+        let (lowers, userxattr) = (vec![path], self.userxattr()?);
+        let plan = RootPlan::Overlay(Overlay { lowers, idmapped: false, upper, userxattr });
         Ok(PreparedRoot { run, ..PreparedRoot::of(plan) })
     }
 
@@ -134,7 +140,6 @@ impl Need<'_> {
             return Err(Error::invalid(format!("image {name} cannot be written to directly"))
                 .hint("leave --writes direct out, or keep the result with --keep NAME"));
         }
-        self.refuse_unknown_owners(&format!("the files of image {name}"))?;
         let store = Store::open()?;
         if let Writes::Keep(kept) = self.writes {
             store.refuse_taken(kept)?;
@@ -142,6 +147,7 @@ impl Need<'_> {
         let image = store.image(name)?;
         let config = Some(image.config.clone());
         if self.wants_snapshot()
+            && !self.could_open_devices()?
             && let [layer] = image.layers.as_slice()
             && let Some(prepared) = self.snapshot(&store, Some(name), &opened(layer)?.1)?
         {
@@ -150,8 +156,8 @@ impl Need<'_> {
         let userxattr = self.userxattr()?;
         refuse_foreign_marks(&image, userxattr)?;
         let (upper, run) = self.upper(Some(name), || Ok(store.clone()))?;
-        let lowers = image.layers.clone();
-        let plan = RootPlan::Overlay { lowers, upper, userxattr };
+        let (lowers, idmapped) = (image.layers.clone(), self.maps_ids());
+        let plan = RootPlan::Overlay(Overlay { lowers, idmapped, upper, userxattr });
         let writes = match self.writes {
             Writes::Keep(_) => Written::Above(if userxattr { Marks::User } else { Marks::Trusted }),
             _ => Written::Nowhere,
@@ -159,26 +165,29 @@ impl Need<'_> {
         Ok(PreparedRoot { plan, config, store: Some(store), image: Some(image), run, writes })
     }
 
-    /// In a namespace of which root itself is no part, nothing that belongs to root can be reached
-    /// and changed. For that the mounts would have to map ids.
-    fn refuse_unknown_owners(&self, what: &str) -> Result<()> {
-        if !self.users.is_some_and(UserNamespace::shifts_the_caller) {
-            return Ok(());
-        }
-        let message = format!("{what} would belong to root, whom --users ranges leaves outside");
-        Err(Error::new(ErrorKind::MissingFeature, message)
-            .hint("run it as an ordinary user, or without --users ranges"))
+    /// Whether the store's files, which belong to root and others as they do in the image, would
+    /// belong to nobody in the container: root itself is no part of its user namespace.
+    fn maps_ids(&self) -> bool {
+        self.users.is_some_and(UserNamespace::shifts_the_caller)
     }
 
     /// A snapshot costs ten times what an overlay does, and for a root that is read only it would
     /// buy nothing.
     fn wants_snapshot(&self) -> bool {
         match self.writes {
-            _ if self.users.is_some_and(UserNamespace::shifts_the_caller) => false,
             Writes::Discard => !self.read_only,
             Writes::Disk | Writes::Keep(_) => true,
             Writes::Memory | Writes::Direct => false,
         }
+    }
+
+    /// Whether device nodes that the image brought could come to open, which belong to the container's
+    /// root now: who may mount may take the flag from a mount that forbids it. An overlay that was
+    /// mounted in a user namespace opens none, whatever its flags.
+    fn could_open_devices(&self) -> Result<bool> {
+        let Security { capabilities: changes, new_privileges, .. } = self.security;
+        let root = capabilities::resolve(changes, true, *new_privileges, Set::ALL)?;
+        Ok(self.maps_ids() && root.bounding.contains(Capability::SYS_ADMIN))
     }
 
     fn snapshot_of_directory(&self, subvolume: &File) -> Result<Option<PreparedRoot>> {
@@ -214,7 +223,7 @@ impl Need<'_> {
             }
         }
         Ok(Some(PreparedRoot {
-            plan: RootPlan::Directory { path: run.root() },
+            plan: RootPlan::Directory { path: run.root(), idmapped: self.maps_ids() },
             config: None,
             store: Some(store.clone()),
             image: None,
@@ -234,15 +243,13 @@ impl Need<'_> {
         if !on_disk && image.is_none() {
             return Ok((Upper::Memory { size: None }, None));
         }
-        if on_disk {
-            self.refuse_unknown_owners("what it writes to disk")?;
-        }
         let run = RunFolder::make(&store()?, self.name, image)?;
         if !on_disk {
             return Ok((Upper::Memory { size: None }, Some(run)));
         }
         run.make_upper()?;
-        Ok((Upper::Disk { upper: run.root(), work: run.work() }, Some(run)))
+        let folder = run.path().to_owned();
+        Ok((Upper::Disk { folder, idmapped: self.maps_ids() }, Some(run)))
     }
 
     /// Whether overlayfs cannot keep its marks in memory.

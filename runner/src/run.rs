@@ -11,8 +11,9 @@ use crate::made::Made;
 use crate::network;
 use crate::observe::observe;
 use crate::plan;
-use crate::plan::Terms;
+use crate::plan::{Plan, Terms};
 use crate::request::{Explain, Run, Users, Writes};
+use crate::root;
 use crate::supervise;
 use crate::sys::clone::Child;
 use crate::sys::signal::{self, SignalFd};
@@ -97,6 +98,7 @@ fn bring_up(
     let mut launch = Launch::start(&plan, made.cgroup().map(Cgroup::fd))?;
     made.started(launch.pid())?;
     map_ids(users, &launch, explains, tell)?;
+    hand_over(&plan, &launch, explains, tell)?;
     connect(run, users.is_some(), made, &mut launch, explains, tell)?;
     if explains {
         explain::inside(&plan, tell);
@@ -136,6 +138,20 @@ fn map_ids(
     }
     users.write_maps(launch.pid())?;
     launch.ids_are_mapped()
+}
+
+fn hand_over(plan: &Plan, launch: &Launch, explains: bool, tell: Tell<'_>) -> Result<()> {
+    let paths = plan.idmapped();
+    if paths.is_empty() {
+        return Ok(());
+    }
+    if explains {
+        explain::idmapped(paths, launch.pid(), tell);
+    }
+    // If the first process failed meanwhile, that is why there is nobody to take them.
+    root::idmapped_mounts(paths, launch.pid())
+        .and_then(|mounts| launch.hand_over(&mounts))
+        .map_err(|error| launch.failure().unwrap_or(error))
 }
 
 /// While the first process makes its mounts.

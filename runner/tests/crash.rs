@@ -323,3 +323,14 @@ fn with_an_image_and_writes_on_disk() {
     let words = ["--writes", "disk", "it", "/probe", "write", "/file", "text"];
     strike_everywhere(&Variant::new(&ground, runner, "image", &words), &MOST);
 }
+
+/// With idmapped mounts on their way from the runner to the container.
+#[test]
+fn with_an_image_and_ranges_of_root() {
+    let ground = alone();
+    let runner = ground.runner();
+    import(&ground, &runner);
+    let ranges = ["--users", "ranges", "--writes", "disk"];
+    let words = [&ranges[..], &["it", "/probe", "write", "/file", "text"]].concat();
+    strike_everywhere(&Variant::new(&ground, runner, "idmapped", &words), &MOST);
+}

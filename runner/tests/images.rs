@@ -12,6 +12,8 @@ mod crash;
 mod formats;
 #[path = "images/hostile.rs"]
 mod hostile;
+#[path = "images/idmapped.rs"]
+mod idmapped;
 #[path = "images/kept.rs"]
 mod kept;
 #[path = "images/place.rs"]

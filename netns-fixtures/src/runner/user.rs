@@ -30,6 +30,9 @@ pub struct User {
 /// What /etc/subuid and /etc/subgid give a user of the laboratory: the first id and how many.
 pub const RANGE: (u32, u32) = (3_000_000, 65536);
 
+/// The same for root.
+pub const RANGE_OF_ROOT: (u32, u32) = (4_000_000, 65536);
+
 const WITH_RANGES: (&str, u32) = ("ranger", 64001);
 const WITHOUT_RANGES: (&str, u32) = ("single", 64002);
 
@@ -98,9 +101,10 @@ pub(super) fn introduce(folder: &Path) -> io::Result<()> {
         append("/etc/passwd", &format!("{name}:x:{id}:{id}::/nonexistent:/bin/sh"))?;
         append("/etc/group", &format!("{name}:x:{id}:"))?;
     }
-    let (first, count) = RANGE;
     for table in ["/etc/subuid", "/etc/subgid"] {
-        append(table, &format!("{}:{first}:{count}", WITH_RANGES.0))?;
+        for (name, (first, count)) in [(WITH_RANGES.0, RANGE), ("root", RANGE_OF_ROOT)] {
+            append(table, &format!("{name}:{first}:{count}"))?;
+        }
     }
     *introduced = true;
     Ok(())
@@ -110,7 +114,7 @@ pub(super) fn introduce(folder: &Path) -> io::Result<()> {
 fn maps_everybody() -> io::Result<bool> {
     let map = fs::read_to_string("/proc/self/uid_map")?;
     let count = map.split_whitespace().nth(2).and_then(|count| count.parse().ok());
-    Ok(count.is_some_and(|count: u64| count > u64::from(RANGE.0 + RANGE.1)))
+    Ok(count.is_some_and(|count: u64| count > u64::from(RANGE_OF_ROOT.0 + RANGE_OF_ROOT.1)))
 }
 
 /// So that what is written to /etc stays in here.

@@ -22,6 +22,8 @@ pub struct Inside<'a> {
     /// What was taken up to become the new root.
     pub(super) tree: Option<OwnedFd>,
     pub(super) scratch: Option<OwnedFd>,
+    /// The idmapped mounts that the runner has made.
+    pub(super) idmapped: Vec<OwnedFd>,
     /// Whom to tell that the old root can be detached, if somebody else does it.
     pub(super) pivoted: Option<Ready>,
     /// The old root, until it is detached.
@@ -47,6 +49,7 @@ impl<'a> Inside<'a> {
             base,
             tree: None,
             scratch,
+            idmapped: Vec::new(),
             pivoted: None,
             old_root: None,
             dev: None,
@@ -62,6 +65,7 @@ impl<'a> Inside<'a> {
     pub(super) fn let_go(&mut self) {
         (self.base, self.tree, self.scratch, self.root) = (None, None, None, None);
         (self.old_root, self.dev) = (None, None);
+        self.idmapped.clear();
         self.sources.clear();
         self.devices.clear();
         self.terminal = None;
@@ -111,6 +115,11 @@ impl<'a> Inside<'a> {
         self.channel.wait_to_go_on()
     }
 
+    fn take_idmapped(&mut self, count: usize) -> Result<()> {
+        self.idmapped = self.channel.wait_for_mounts(count)?;
+        Ok(())
+    }
+
     /// Makes a step.
     pub(super) fn make(&mut self, step: &Step) -> Result<()> {
         match step {
@@ -123,6 +132,7 @@ impl<'a> Inside<'a> {
             Step::LoopbackUp => loopback_up(),
             Step::PrivateMounts => mounts::make_private(),
             Step::OpenSources { binds, devices } => self.open_sources(binds, devices),
+            Step::TakeIdmapped(paths) => self.take_idmapped(paths.len()),
             Step::Scratch { over, size, takes_up } => root::scratch(self, over, *size, *takes_up),
             Step::Root(plan) => root::make(self, plan),
             Step::Mount(fresh) => mounts::fresh(self.root()?, fresh),

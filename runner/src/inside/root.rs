@@ -3,23 +3,23 @@
 //! All is mounted over the base directory, in this mount namespace alone: no folder has to exist for
 //! it, and it goes with the namespace.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, mkdirat, openat, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, open_tree, unmount,
+    fsconfig_set_string, fsmount, fsopen, open_tree, unmount,
 };
 use rustix::process::{chdir, fchdir, pivot_root};
 use rustix::thread::{Timespec, nanosleep, sched_yield};
 
 use super::enact::Inside;
 use super::mounts::attach;
-use super::place::by_descriptor;
+use super::overlay;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Attributes, ROOT_ATTRIBUTES, RootPlan, Upper};
+use crate::plan::{Attributes, ROOT_ATTRIBUTES, RootPlan};
 use crate::sys::mount::set_attributes;
 
 /// Between two looks at what PID 1 does.
@@ -54,7 +54,7 @@ pub(super) fn scratch(
     Ok(())
 }
 
-fn open_base(path: &Path) -> Result<OwnedFd> {
+pub(super) fn open_base(path: &Path) -> Result<OwnedFd> {
     openat(CWD, path, DIRECTORY, Mode::empty()).map_err(|errno| {
         let error = Error::kernel(format!("open root file system {}", path.display()), errno);
         match errno {
@@ -73,10 +73,9 @@ pub(super) fn make(inside: &mut Inside<'_>, plan: &RootPlan) -> Result<()> {
         return Err(Error::invalid("the plan makes the root before the scratch"));
     };
     let root = match plan {
-        RootPlan::Directory { .. } => taken_up(&mut inside.tree),
-        RootPlan::Overlay { lowers, upper, userxattr } => {
-            overlay(base, scratch, lowers, upper, *userxattr)
-        }
+        RootPlan::Directory { idmapped: false, .. } => taken_up(&mut inside.tree),
+        RootPlan::Directory { idmapped: true, .. } => taken_up(&mut inside.idmapped.pop()),
+        RootPlan::Overlay(overlay) => overlay::make(overlay, base, scratch, &inside.idmapped),
     }?;
     let failed = |errno| Error::kernel("mount the root file system", errno);
     set_attributes(&root, ROOT_ATTRIBUTES, true).map_err(failed)?;
@@ -97,78 +96,6 @@ fn directory(base: &OwnedFd, path: &Path) -> Result<OwnedFd> {
         | OpenTreeFlags::AT_RECURSIVE;
     open_tree(base, "", flags)
         .map_err(|errno| Error::kernel(format!("bind {} on itself", path.display()), errno))
-}
-
-fn overlay(
-    base: &OwnedFd,
-    scratch: &OwnedFd,
-    lowers: &[std::path::PathBuf],
-    upper: &Upper,
-    userxattr: bool,
-) -> Result<OwnedFd> {
-    let failed = |errno| refused(lowers, upper, errno);
-    // The topmost is covered by the scratch by now. By descriptor no path is too long or holds a
-    // character that the options take for theirs.
-    let others: Vec<OwnedFd> =
-        lowers[1..].iter().map(|path| open_base(path)).collect::<Result<_>>()?;
-    let lower = lower([base].into_iter().chain(&others), lowers)?;
-    let (upper, work, _held) = writable(scratch, upper)?;
-    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed)?;
-    fsconfig_set_string(&context, "source", "overlay").map_err(failed)?;
-    fsconfig_set_string(&context, "lowerdir", lower).map_err(failed)?;
-    fsconfig_set_string(&context, "upperdir", upper).map_err(failed)?;
-    fsconfig_set_string(&context, "workdir", work).map_err(failed)?;
-    if userxattr {
-        fsconfig_set_flag(&context, "userxattr").map_err(failed)?;
-    }
-    fsconfig_create(&context).map_err(failed)?;
-    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(failed)
-}
-
-/// The layers as an option of overlayfs. fsconfig(2) takes 255 bytes, which whole paths fill with 15
-/// layers, and numbers with 63 at least.
-fn lower<'a>(
-    layers: impl Iterator<Item = &'a OwnedFd>,
-    lowers: &[std::path::PathBuf],
-) -> Result<String> {
-    const LONGEST: usize = 255;
-    let numbers: Vec<String> = layers.map(|fd| fd.as_raw_fd().to_string()).collect();
-    let text = numbers.join(":");
-    if text.len() > LONGEST {
-        let message = format!("{} layers are more than an overlay takes", lowers.len());
-        return Err(Error::new(ErrorKind::MissingFeature, message)
-            .hint("run it from a copy in one layer: tar -C / -c . in it, and import that"));
-    }
-    chdir("/proc/self/fd").map_err(|errno| Error::kernel("chdir to /proc/self/fd", errno))?;
-    Ok(text)
-}
-
-fn refused(lowers: &[std::path::PathBuf], upper: &Upper, errno: Errno) -> Error {
-    let error = Error::kernel(format!("mount an overlay over {}", lowers[0].display()), errno);
-    match (errno, upper) {
-        (Errno::NODEV, _) => error.hint("this kernel has no overlayfs; use --writes direct"),
-        (Errno::INVAL, Upper::Disk { .. }) => error
-            .hint("the store's file system cannot take an overlay's writes; use --writes memory"),
-        _ => error,
-    }
-}
-
-/// The paths of the upper and the work folder, valid while what comes with them is held.
-fn writable(scratch: &OwnedFd, upper: &Upper) -> Result<(String, String, [Option<OwnedFd>; 2])> {
-    let failed = |errno| Error::kernel("make the upper layer in the scratch", errno);
-    match upper {
-        Upper::Memory { .. } => {
-            for folder in ["upper", "work"] {
-                mkdirat(scratch, folder, Mode::from_raw_mode(0o755)).map_err(failed)?;
-            }
-            let scratch = by_descriptor(scratch);
-            Ok((format!("{scratch}/upper"), format!("{scratch}/work"), [None, None]))
-        }
-        Upper::Disk { upper, work } => {
-            let (upper, work) = (open_base(upper)?, open_base(work)?);
-            Ok((by_descriptor(&upper), by_descriptor(&work), [Some(upper), Some(work)]))
-        }
-    }
 }
 
 /// The trick of pivot_root(2): the old root ends up on top of the new one, and no folder is needed.

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use super::{Attributes, Bind, DEVICES, Fresh, Observed, RootPlan, Step, Upper};
+use super::{Attributes, Bind, DEVICES, Fresh, Observed, Overlay, RootPlan, Step, Upper};
 use crate::capabilities::{self, Capability};
 use crate::error::{Error, Result};
 use crate::request::{Net, Run, Volume, VolumeKind};
@@ -80,16 +80,19 @@ fn bind(volume: &Volume) -> Option<Bind> {
     Some(Bind { source: source.clone(), at: volume.at.clone(), attributes })
 }
 
-fn root(root: &RootPlan) -> [Step; 2] {
+fn root(root: &RootPlan) -> Vec<Step> {
     let size = match root {
-        RootPlan::Overlay { upper: Upper::Memory { size }, .. } => *size,
+        RootPlan::Overlay(Overlay { upper: Upper::Memory { size }, .. }) => *size,
         // For the few files of the runner.
-        RootPlan::Directory { .. } | RootPlan::Overlay { upper: Upper::Disk { .. }, .. } => {
-            Some(1 << 20)
-        }
+        RootPlan::Overlay(Overlay { upper: Upper::Disk { .. }, .. })
+        | RootPlan::Directory { .. } => Some(1 << 20),
     };
-    let takes_up = matches!(root, RootPlan::Directory { .. });
-    [Step::Scratch { over: root.base().clone(), size, takes_up }, Step::Root(root.clone())]
+    let takes_up = matches!(root, RootPlan::Directory { idmapped: false, .. });
+    let idmapped = Some(root.idmapped()).filter(|paths| !paths.is_empty());
+    let mut steps: Vec<Step> = idmapped.map(Step::TakeIdmapped).into_iter().collect();
+    steps.push(Step::Scratch { over: root.base().to_owned(), size, takes_up });
+    steps.push(Step::Root(root.clone()));
+    steps
 }
 
 /// A container that can make nodes itself could open its own beside ours, the host's disks among

@@ -1,10 +1,10 @@
 //! Steps in the words of the manual pages: what a person would type in C, or see in strace.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::mount::{Bind, Fresh};
-use super::root::{RootPlan, Upper};
+use super::root::{Overlay, RootPlan, Upper};
 use super::step::{File, Step};
 use crate::capabilities::Sets;
 
@@ -26,11 +26,12 @@ pub fn lines(step: &Step) -> Vec<String> {
             let open = |path| format!("open_tree(AT_FDCWD, {path}, OPEN_TREE_CLONE|AT_RECURSIVE)");
             bound.chain(devices).map(open).collect()
         }
+        Step::TakeIdmapped(_) => one("recvmsg(runner, SCM_RIGHTS)   # the idmapped mounts"),
         Step::Scratch { over, .. } => one(format!(
             r#"mount("tmpfs", {}, "tmpfs", 0, NULL)        # the scratch"#,
             quoted(over)
         )),
-        Step::Root(root) => one(self::root(root)),
+        Step::Root(root) => self::root(root),
         Step::Mount(fresh) => one(self::fresh(fresh)),
         Step::MakeDevice(device) => one(format!(
             r#"mknod("/dev/{}", S_IFCHR|0666, makedev({}, {}))"#,
@@ -100,26 +101,46 @@ fn become_root(drop_groups: bool) -> Vec<String> {
     if drop_groups { vec!["setgroups(0, NULL)".to_owned(), ids] } else { vec![ids] }
 }
 
-fn root(root: &RootPlan) -> String {
+fn root(root: &RootPlan) -> Vec<String> {
     match root {
-        RootPlan::Directory { path } => {
-            format!("mount({0}, {0}, NULL, MS_BIND|MS_REC, NULL)        # ROOT", quoted(path))
+        RootPlan::Directory { path, idmapped: false } => {
+            one(format!("mount({0}, {0}, NULL, MS_BIND|MS_REC, NULL)        # ROOT", quoted(path)))
         }
-        RootPlan::Overlay { lowers, upper, .. } => {
-            let lowers: Vec<_> = lowers.iter().map(|path| path.display().to_string()).collect();
-            let (upper, work) = match upper {
-                Upper::Memory { .. } => ("SCRATCH/upper".into(), "SCRATCH/work".into()),
-                Upper::Disk { upper, work } => {
-                    (upper.display().to_string(), work.display().to_string())
-                }
-            };
-            let options = format!("lowerdir={},upperdir={upper},workdir={work}", lowers.join(":"));
-            format!(
-                r#"mount("overlay", {:?}, "overlay", MS_NODEV, {options:?})        # ROOT"#,
-                lowers[0]
-            )
+        RootPlan::Directory { path, idmapped: true } => one(format!(
+            r#"move_mount(IDMAPPED {}, "", {})        # ROOT"#,
+            quoted(path),
+            quoted(root.base())
+        )),
+        RootPlan::Overlay(overlay) => {
+            let mut lines: Vec<String> = root.idmapped().iter().enumerate().map(attached).collect();
+            lines.push(self::overlay(root.base(), overlay));
+            lines
         }
     }
+}
+
+/// Where overlayfs can take it as a layer.
+fn attached((number, path): (usize, &PathBuf)) -> String {
+    format!(r#"move_mount(IDMAPPED {}, "", "SCRATCH/{number}")"#, quoted(path))
+}
+
+fn overlay(over: &Path, overlay: &Overlay) -> String {
+    let lowers: Vec<String> = match overlay.idmapped {
+        true => (0..overlay.lowers.len()).map(|number| format!("SCRATCH/{number}")).collect(),
+        false => overlay.lowers.iter().map(|path| path.display().to_string()).collect(),
+    };
+    let (folder, upper) = match &overlay.upper {
+        Upper::Memory { .. } => ("SCRATCH".to_owned(), "upper"),
+        Upper::Disk { idmapped: true, .. } => {
+            // After the lower layers, if these are idmapped as well.
+            let number = if overlay.idmapped { lowers.len() } else { 0 };
+            (format!("SCRATCH/{number}"), "root")
+        }
+        Upper::Disk { folder, .. } => (folder.display().to_string(), "root"),
+    };
+    let lowers = lowers.join(":");
+    let options = format!("lowerdir={lowers},upperdir={folder}/{upper},workdir={folder}/work");
+    format!(r#"mount("overlay", {}, "overlay", MS_NODEV, {options:?})        # ROOT"#, quoted(over))
 }
 
 fn fresh(fresh: &Fresh) -> String {

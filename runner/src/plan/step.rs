@@ -37,6 +37,9 @@ pub enum Step {
         /// Devices, where they cannot be made.
         devices: Vec<Device>,
     },
+    /// Takes the idmapped mounts of these from the runner: it has the right to make them, and the way
+    /// to what is in its store.
+    TakeIdmapped(Vec<PathBuf>),
     /// A tmpfs for what the runner puts into the container.
     Scratch {
         /// Over this directory, in the container's mount namespace only.

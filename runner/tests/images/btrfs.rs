@@ -16,20 +16,22 @@ const SOON: Duration = Duration::from_secs(60);
 const SIZE: u64 = 128 << 20;
 
 /// A Btrfs of its own, in a file; the loop device goes with the mount, and that with the test.
-struct Volume(PathBuf);
+pub struct Volume(pub PathBuf);
 
 impl Volume {
-    fn new(place: &Place) -> Self {
+    pub fn new(place: &Place) -> Self {
         let (file, folder) =
             (place.ground.folder().join("disk"), place.ground.folder().join("btrfs"));
         File::create(&file).unwrap().set_len(SIZE).unwrap();
         fs::create_dir(&folder).unwrap();
         run(Command::new("mkfs.btrfs").arg("-q").arg(&file));
         run(Command::new("mount").args(["-o", "loop"]).args([&file, &folder]));
+        // As systemd has all mounts of a host.
+        run(Command::new("mount").arg("--make-shared").arg(&folder));
         Self(folder)
     }
 
-    fn subvolumes(&self) -> usize {
+    pub fn subvolumes(&self) -> usize {
         run(Command::new("btrfs").args(["subvolume", "list"]).arg(&self.0)).lines().count()
     }
 }

@@ -30,25 +30,19 @@ pub fn observe(
     image: ImageCommand,
 ) -> Result<Observed> {
     let available = available(users)?;
+    let in_first = users.is_none() && root::is_first_user_namespace()?;
     Ok(Observed {
         name: name.to_string(),
         root,
         image,
         has_users: users.is_some(),
-        makes_devices: makes_devices(users, available)?,
-        groups: groups(users)?,
+        in_first_users: in_first,
+        makes_devices: in_first && available.bits() & 1 << CAP_MKNOD != 0,
+        groups: groups(users, in_first)?,
         files: files_below_etc(run, name)?,
         caller_env: caller_env(&run.process),
         available,
     })
-}
-
-/// Elsewhere than in the first user namespace the kernel lets nobody make a device node, and there
-/// only who has the right: a container's root may have lost it.
-fn makes_devices(users: Option<&UserNamespace>, available: Set) -> Result<bool> {
-    Ok(users.is_none()
-        && available.bits() & 1 << CAP_MKNOD != 0
-        && root::is_first_user_namespace()?)
 }
 
 /// In a user namespace of its own a container can be given any.
@@ -61,15 +55,13 @@ pub(crate) fn available(users: Option<&UserNamespace>) -> Result<Set> {
         .map_err(|errno| Error::kernel("capget", errno))
 }
 
-fn groups(users: Option<&UserNamespace>) -> Result<Groups> {
+fn groups(users: Option<&UserNamespace>, in_first: bool) -> Result<Groups> {
     match users {
         Some(users) => Ok(Groups {
             may_be_set: users.may_set_groups(),
             has_terminals: users.has_terminal_group(),
         }),
-        None if root::is_first_user_namespace()? => {
-            Ok(Groups { may_be_set: true, has_terminals: true })
-        }
+        None if in_first => Ok(Groups { may_be_set: true, has_terminals: true }),
         None => Ok(Groups {
             may_be_set: idmap::caller_may_set_groups()?,
             has_terminals: idmap::caller_has_terminal_group()?,

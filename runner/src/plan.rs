@@ -37,7 +37,10 @@ pub struct Observed {
     pub image: ImageCommand,
     /// Whether there is to be a user namespace.
     pub has_users: bool,
-    /// Whether device nodes can be made: not in a user namespace.
+    /// Whether the container is in the machine's own user namespace.
+    pub in_first_users: bool,
+    /// Whether device nodes can be made: elsewhere than in the first user namespace the kernel lets
+    /// nobody, and there only who has the right, which a container's root may have lost.
     pub makes_devices: bool,
     /// What is known of the user namespace that the container is in, a new one or the caller's.
     pub groups: Groups,
@@ -86,7 +89,7 @@ pub fn plan(run: &Run, observed: &Observed) -> Result<Plan> {
     // The helper programs enter by the first process, which later hides from their user.
     container.extend(run.net.is_made_by_a_helper().then_some(Step::AwaitRunner));
     container.extend(run.init.then_some(Step::Init));
-    let namespaces = Namespaces::new(&run.net, observed.has_users);
+    let namespaces = Namespaces::new(&run.net, observed);
     Ok(Plan { namespaces, container, command: command::steps(run, observed)? })
 }
 
@@ -109,7 +112,7 @@ fn beginning(run: &Run, observed: &Observed) -> Vec<Step> {
     match &run.net {
         Net::Host => {}
         Net::Join(path) => steps.push(Step::JoinNetwork(path.clone())),
-        net if Namespaces::network_is_made_beside(net, observed.has_users) => {}
+        net if namespaces::network_is_made_beside(net, observed) => {}
         Net::None | Net::Attach(_) | Net::Userspace { .. } => steps.push(Step::LoopbackUp),
     }
     steps
@@ -117,7 +120,7 @@ fn beginning(run: &Run, observed: &Observed) -> Vec<Step> {
 
 /// What is done when the network namespace that is made beside is there.
 fn late_network(run: &Run, observed: &Observed) -> Vec<Step> {
-    match Namespaces::network_is_made_beside(&run.net, observed.has_users) {
+    match namespaces::network_is_made_beside(&run.net, observed) {
         true => vec![Step::EnterNetwork, Step::LoopbackUp],
         false => Vec::new(),
     }

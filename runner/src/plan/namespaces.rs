@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::Observed;
 use crate::request::Net;
 
 /// The flags and names of clone(2), from linux/sched.h.
@@ -22,24 +23,16 @@ const NET: i32 = KINDS[5].0;
 pub struct Namespaces(i32);
 
 impl Namespaces {
-    /// Those of a container that is connected like this.
+    /// Those of a container that is connected like this, as clone3(2) makes them.
     #[must_use]
-    pub fn new(net: &Net, user: bool) -> Self {
+    pub fn new(net: &Net, observed: &Observed) -> Self {
         let all = KINDS.iter().fold(0, |all, (flag, _)| all | flag);
-        let without_user = if user { all } else { all & !USER };
+        let without_user = if observed.has_users { all } else { all & !USER };
         match net {
             Net::Host | Net::Join(_) => Self(without_user & !NET),
-            _ if Self::network_is_made_beside(net, user) => Self(without_user & !NET),
+            _ if network_is_made_beside(net, observed) => Self(without_user & !NET),
             Net::None | Net::Attach(_) | Net::Userspace { .. } => Self(without_user),
         }
-    }
-
-    /// Whether the network namespace is made beside all else, and joined late by the container's first
-    /// process. In a user namespace it can only be made with that or later, and a
-    /// helper program finds it by the first process, at once.
-    #[must_use]
-    pub fn network_is_made_beside(net: &Net, user: bool) -> bool {
-        !user && matches!(net, Net::None | Net::Attach(_))
     }
 
     /// Whether there is a user namespace among them.
@@ -53,6 +46,14 @@ impl Namespaces {
     pub fn flags(self) -> i32 {
         self.0
     }
+}
+
+/// Whether the network namespace is made by the runner beside all else, and entered late by the
+/// container's first process. A user namespace that has to own it is only there with that process; in
+/// one that the caller is in already, nobody comes back from a new network namespace to the old one,
+/// which is another's; and a helper program finds it by the first process, at once.
+pub(super) fn network_is_made_beside(net: &Net, observed: &Observed) -> bool {
+    observed.in_first_users && matches!(net, Net::None | Net::Attach(_))
 }
 
 impl fmt::Display for Namespaces {

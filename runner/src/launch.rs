@@ -50,13 +50,13 @@ impl Launch {
         let enter = |channel| inside::enter(plan, channel, pivoted);
         let mut launch =
             Self::spawn(flags, cgroup, enter)?.map_err(|errno| refused(plan.namespaces, errno))?;
-        if plan.enters_network() {
-            launch.netns = Some(launch.hand_over_network()?);
-        }
         if let (Some(waiting), Some(child)) = (waiting, &launch.child) {
             let detacher = waiting.start(child, plan.namespaces.has_users());
             // If the process failed meanwhile, that is why there is nothing to enter.
             launch.detacher = Some(detacher.map_err(|error| launch.failure().unwrap_or(error))?);
+        }
+        if plan.enters_network() {
+            launch.netns = Some(launch.hand_over_network()?);
         }
         Ok(launch)
     }

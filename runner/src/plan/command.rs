@@ -37,6 +37,8 @@ pub(crate) struct Way<'a> {
     pub(crate) filter: Option<Step>,
     pub(crate) identity: Step,
     pub(crate) cwd: PathBuf,
+    /// Whether somebody detaches the old root meanwhile.
+    pub(crate) await_detached: bool,
     /// As late as can be, for the runner makes the network beside all that comes before.
     pub(crate) await_runner: Option<Step>,
     pub(crate) execute: Step,
@@ -45,22 +47,23 @@ pub(crate) struct Way<'a> {
 impl Way<'_> {
     /// The steps, in order.
     pub(crate) fn steps(self) -> Vec<Step> {
-        let Self { process, limits, new_privileges, filter, identity, cwd, .. } = self;
-        let mut steps = vec![Step::Hide, Step::NewSession { terminal: process.tty }];
+        let Self { process, limits, filter, identity, cwd, .. } = self;
+        let mut steps = vec![Step::NewSession { terminal: process.tty }];
+        let limit = |(resource, soft, hard): (u32, u64, u64)| Step::Limit { resource, soft, hard };
+        steps.extend(limits.into_iter().map(limit));
+        steps.extend((!self.new_privileges).then_some(Step::NoNewPrivileges));
+        // Without no_new_privs it needs CAP_SYS_ADMIN, which is about to go: seccomp(2).
+        steps.extend(filter);
+        // Before any path is followed: `/..` leads there.
+        steps.extend(self.await_detached.then_some(Step::AwaitDetached));
+        steps.push(Step::Hide);
         if !process.tty && !process.interactive {
             steps.push(Step::NoInput);
         }
-        let limit = |(resource, soft, hard): (u32, u64, u64)| Step::Limit { resource, soft, hard };
-        steps.extend(limits.into_iter().map(limit));
-        // Without no_new_privs the filter needs CAP_SYS_ADMIN, which is about to go: seccomp(2).
-        let (early, late) = if new_privileges { (filter, None) } else { (None, filter) };
-        let privileges = (!new_privileges).then_some(Step::NoNewPrivileges);
-        steps.extend(early.into_iter().chain(privileges));
         steps.push(identity);
         // The last change of ids took it back.
         steps.push(Step::DieWithParent);
         steps.push(Step::WorkingDirectory(cwd));
-        steps.extend(late);
         steps.extend(self.await_runner);
         steps.push(self.execute);
         steps
@@ -80,6 +83,7 @@ pub(super) fn steps(run: &Run, observed: &Observed) -> Result<Vec<Step>> {
         Net::None | Net::Host | Net::Join(_) | Net::Userspace { .. } => None,
     };
     let way = Way {
+        await_detached: run.init,
         await_runner,
         process,
         limits: process.rlimits.clone(),
@@ -90,8 +94,7 @@ pub(super) fn steps(run: &Run, observed: &Observed) -> Result<Vec<Step>> {
         cwd: cwd.cloned().unwrap_or_else(|| "/".into()),
         execute: Step::Execute { command: words(process, &observed.image)?, environment },
     };
-    let detached = run.init.then_some(Step::AwaitDetached);
-    Ok(detached.into_iter().chain(way.steps()).collect())
+    Ok(way.steps())
 }
 
 fn identity(run: &Run, observed: &Observed) -> Result<Step> {

@@ -100,6 +100,7 @@ impl Terms {
                 set_groups: self.may_set_groups,
             },
             cwd: process.cwd.as_ref().unwrap_or(&self.cwd).clone(),
+            await_detached: false,
             await_runner: None,
             execute: Step::Execute { command: process.command.clone(), environment },
         };

@@ -11,6 +11,7 @@ use crate::detacher::{self, Detacher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inside::{self, Entry};
 use crate::plan::{Namespaces, Plan};
+use crate::sealed;
 use crate::sys::clone::{self, Child};
 use crate::sys::namespace;
 use crate::terminal::size_as_callers;
@@ -55,6 +56,8 @@ impl Launch {
             // If the process failed meanwhile, that is why there is nothing to enter.
             launch.detacher = Some(detacher.map_err(|error| launch.failure().unwrap_or(error))?);
         }
+        // The detacher has it too, for a moment longer, and has time.
+        sealed::let_mount_go();
         if plan.enters_network() {
             launch.netns = Some(launch.hand_over_network()?);
         }

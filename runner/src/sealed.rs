@@ -24,6 +24,7 @@
 use std::ffi::{CStr, CString, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::fs::{
     AtFlags, CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags, Statx, StatxAttributes,
@@ -31,6 +32,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::param::linux_execfn;
 use rustix::process::geteuid;
 use rustix::thread::set_name;
 
@@ -44,6 +46,33 @@ const NAME: &CStr = c"netup-run";
 const PROGRAM: &str = "/proc/self/exe";
 /// `CAP_LINUX_IMMUTABLE`: who has it can make an immutable file an ordinary one.
 const LINUX_IMMUTABLE: u8 = 9;
+
+/// The descriptor of the read-only mount by which this program was executed, if it is open.
+static MOUNT: AtomicI32 = AtomicI32::new(-1);
+
+/// Keeps the descriptor of the mount that the program was executed by from every program that is started.
+/// To be called before any other is opened. The kernel tells by what the program was executed; who has
+/// done so by a descriptor of its own that is closed by now has none to keep.
+///
+/// A mount that is attached nowhere goes with its descriptor, and the kernel makes whoever closes the last
+/// one wait for RCU, a twentieth of a millisecond (`dissolve_on_fput` in fs/namespace.c): see
+/// [`let_mount_go`].
+pub fn keep_mount() {
+    let name = linux_execfn().to_str().unwrap_or_default();
+    let number = name.strip_prefix("/dev/fd/").and_then(|number| number.parse().ok());
+    let Some(number) = number.filter(|number| *number > 2) else { return };
+    if process::close_at_exec(number).is_ok() {
+        MOUNT.store(number, Ordering::Relaxed);
+    }
+}
+
+/// Closes that descriptor, while nobody waits for us.
+pub(crate) fn let_mount_go() {
+    match MOUNT.swap(-1, Ordering::Relaxed) {
+        -1 => {}
+        number => process::close(number),
+    }
+}
 
 /// Returns in a process whose program a container run like this cannot write, or not at all.
 pub fn ensure(run: &Run) -> Result<()> {

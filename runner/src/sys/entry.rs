@@ -39,7 +39,8 @@ std::arch::global_asm!(
     "jnz 3f",
     "test r13d, {read_only}",
     "jnz 3f",
-    // open_tree(AT_FDCWD, "/proc/self/exe", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)
+    // open_tree(AT_FDCWD, "/proc/self/exe", OPEN_TREE_CLONE). It stays open: execve(2) would be held up
+    // by closing it, see `sealed::keep_mount`.
     "mov edi, {cwd}",
     "lea rsi, [rip + 5f]",
     "mov edx, {clone}",
@@ -102,7 +103,7 @@ std::arch::global_asm!(
     f_flags = const std::mem::offset_of!(libc::statfs64, f_flags),
     read_only = const libc::ST_RDONLY,
     cwd = const libc::AT_FDCWD,
-    clone = const libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC,
+    clone = const libc::OPEN_TREE_CLONE,
     empty_path = const libc::AT_EMPTY_PATH,
     attribute = const libc::MOUNT_ATTR_RDONLY,
 );
@@ -113,6 +114,8 @@ std::arch::global_asm!(
 extern "C" fn main(_count: libc::c_int, _words: *const *const libc::c_char) -> libc::c_int {
     // SAFETY: sets sets no handler. A write to a closed pipe is an error then, which `say` knows.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    // Before a descriptor is opened.
+    netup_run::sealed::keep_mount();
     let code = match open_standard_descriptors() {
         Ok(()) => crate::main(),
         // Nobody can be told.

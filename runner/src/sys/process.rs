@@ -54,6 +54,21 @@ pub fn close_from(first: RawFd) -> Result<(), Errno> {
     checked(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) })
 }
 
+/// Orders that a descriptor is closed when a program is executed.
+///
+/// # Errors
+/// EBADF if there is none of this number.
+pub fn close_at_exec(number: RawFd) -> Result<(), Errno> {
+    // SAFETY: changes a flag of the descriptor, if there is one.
+    checked(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) }.into())
+}
+
+/// Closes a descriptor that no value of this process owns.
+pub fn close(number: RawFd) {
+    // SAFETY: the caller's to close.
+    unsafe { libc::close(number) };
+}
+
 /// Joins a new session keyring, so that the caller's keys cannot be reached.
 ///
 /// # Errors

@@ -36,7 +36,9 @@ pub use lock::Lock;
 pub use pool::Span;
 pub use record::{Phase, Record};
 
-const FOLDERS: [&str; 5] = ["attachments", "extensions", "claims", "pools", "bridges"];
+/// Each is made with the first file in it. The first ones are those that keep the others most often,
+/// to which [`State::tidy`] looks first.
+const FOLDERS: [&str; 5] = ["pools", "attachments", "extensions", "claims", "bridges"];
 
 /// Where files are written before they take their place.
 const UNFINISHED: &str = "unfinished";
@@ -56,32 +58,21 @@ impl State {
         Ok(Self { folder: state_folder()?.join(cookie.to_string()) })
     }
 
-    /// Creates the folders where they are missing.
-    pub fn create(&self) -> Result<()> {
-        if self.path("bridges").is_dir() {
-            return Ok(());
-        }
-        // The last one is the mark that all are there.
-        make_folder(&self.path(UNFINISHED))?;
-        FOLDERS.iter().try_for_each(|name| make_folder(&self.path(name)))
-    }
-
     /// Writes a file whole or not at all: a reader sees the old content or the new. A crash leaves
     /// at most a file in `unfinished`, which the next write of the same file replaces, and
     /// [`State::sweep`] removes.
     fn write_whole(&self, path: &Path, content: &[u8]) -> Result<()> {
         let unfinished = self.unfinished(path);
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
         let write = || {
-            let mut options = fs::OpenOptions::new();
-            let mut file =
-                options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-            io::Write::write_all(&mut file, content)?;
-            fs::rename(&unfinished, path)
+            let mut file = in_its_folder("write", &unfinished, || options.open(&unfinished))?;
+            io::Write::write_all(&mut file, content).map_err(|e| failed("write", path, &e))?;
+            in_its_folder("write", path, || fs::rename(&unfinished, path))
         };
-        write().map_err(|e| {
+        write().inspect_err(|_| {
             // On a full disk above all, half a file is in the way.
             drop(fs::remove_file(&unfinished));
-            failed("write", path, &e)
         })
     }
 
@@ -126,20 +117,33 @@ impl State {
     /// Removes the folders when nothing is left in them and nobody else is at work. A pool counts:
     /// it knows which addresses were used last.
     pub fn tidy(&self, presence: &Lock) -> Result<()> {
-        if presence.try_upgrade()? {
-            for name in FOLDERS {
-                if !is_empty(&self.path(name))? {
-                    return Ok(());
-                }
-            }
-            self.remove(presence)?;
+        if !presence.try_upgrade()? {
+            return Ok(());
         }
-        Ok(())
+        for name in FOLDERS {
+            if !remove_empty(&self.path(name))? {
+                return Ok(());
+            }
+        }
+        self.remove_rest()
     }
 
-    /// Removes the folders. The host's lock keeps everybody out meanwhile.
+    /// Removes the folders and what is in them. The host's lock keeps everybody out meanwhile.
     pub fn remove(&self, _alone: &Lock) -> Result<()> {
-        absent_ok(fs::remove_dir_all(&self.folder)).map_err(|e| failed("remove", &self.folder, &e))
+        FOLDERS.iter().try_for_each(|name| remove_filled(&self.path(name)))?;
+        self.remove_rest()
+    }
+
+    /// The lock goes last: who gets a new one finds nothing that is still being removed. Such a one
+    /// may have come already, and then the root is theirs.
+    fn remove_rest(&self) -> Result<()> {
+        let unfinished = self.path(UNFINISHED);
+        if !remove_empty(&unfinished)? {
+            remove_filled(&unfinished)?;
+        }
+        let lock = self.path("lock");
+        absent_ok(fs::remove_file(&lock)).map_err(|e| failed("remove", &lock, &e))?;
+        remove_empty(&self.folder).map(drop)
     }
 }
 
@@ -163,11 +167,34 @@ pub fn state_folder() -> Result<PathBuf> {
 }
 
 fn make_folder(path: &Path) -> Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| {
-        failed("create", path, &e).hint(format!(
-            "run as root, or set {STATE_DIR_VARIABLE} to a folder that can be written"
-        ))
-    })
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|e| failed("create", path, &e).hint(unwritable()))
+}
+
+fn unwritable() -> String {
+    format!("run as root, or set {STATE_DIR_VARIABLE} to a folder that can be written")
+}
+
+/// Makes a file, and the folder if it is the first in it. The folder goes with the last one, perhaps
+/// just now.
+fn in_its_folder<T>(verb: &str, path: &Path, mut make: impl FnMut() -> io::Result<T>) -> Result<T> {
+    const ATTEMPTS: usize = 10;
+    for _ in 1..ATTEMPTS {
+        match make() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                make_folder(path.parent().unwrap_or(path))?;
+            }
+            made => return made.map_err(|e| refused(verb, path, &e)),
+        }
+    }
+    make().map_err(|e| refused(verb, path, &e))
+}
+
+fn refused(verb: &str, path: &Path, error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => failed(verb, path, error).hint(unwritable()),
+        _ => failed(verb, path, error),
+    }
 }
 
 fn failed(verb: &str, path: &Path, error: &io::Error) -> Error {
@@ -181,14 +208,17 @@ fn absent_ok(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Whether a folder is empty, at a cost that does not grow with it: listing it would.
-fn is_empty(folder: &Path) -> Result<bool> {
+/// Removes a folder unless something is in it, at a cost that does not grow with it: listing it
+/// would. True if it is gone.
+fn remove_empty(folder: &Path) -> Result<bool> {
     match fs::remove_dir(folder) {
-        Ok(()) => make_folder(folder).map(|()| true),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
-        Err(e) => Err(failed("remove", folder, &e)),
+        done => absent_ok(done).map(|()| true).map_err(|e| failed("remove", folder, &e)),
     }
+}
+
+fn remove_filled(folder: &Path) -> Result<()> {
+    absent_ok(fs::remove_dir_all(folder)).map_err(|e| failed("remove", folder, &e))
 }
 
 fn names_in(folder: &Path) -> Result<Vec<String>> {
@@ -205,6 +235,5 @@ fn names_in(folder: &Path) -> Result<Vec<String>> {
 pub(crate) fn scratch() -> (State, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let state = State { folder: folder.path().to_owned() };
-    state.create().expect("the folders");
     (state, folder)
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::IfName;
 use crate::plan::Step;
-use crate::state::{State, absent_ok, failed, make_folder, names_in};
+use crate::state::{State, absent_ok, failed, in_its_folder, names_in};
 
 /// What was done to a bridge. Its absence means nothing was.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,12 +72,10 @@ impl State {
 
     /// Notes that an attachment, or what was added to an interface, relies on the bridge.
     pub fn join_bridge(&self, name: &IfName, id: &impl Display) -> Result<()> {
-        let folder = self.members_path(name);
-        make_folder(&folder)?;
-        let path = folder.join(id.to_string());
-        let made =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        made.map(drop).map_err(|e| failed("write", &path, &e))
+        let path = self.members_path(name).join(id.to_string());
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        in_its_folder("write", &path, || options.open(&path)).map(drop)
     }
 
     /// Notes that it no longer is; true if it was the last one.

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use crate::addr::HostAddr;
 use crate::error::Result;
 use crate::ident::AttachmentId;
-use crate::state::{State, absent_ok, failed, names_in};
+use crate::state::{State, absent_ok, failed, in_its_folder, names_in};
 
 /// The result of claiming an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,10 +33,12 @@ impl State {
     pub fn claim(&self, ip: IpAddr, id: &AttachmentId) -> Result<Claim> {
         let path = self.claim_path(ip);
         loop {
-            match symlink(id.to_string(), &path) {
-                Ok(()) => return Ok(Claim::Taken),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(failed("write", &path, &e)),
+            let taken = in_its_folder("write", &path, || match symlink(id.to_string(), &path) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+                done => done.map(|()| true),
+            })?;
+            if taken {
+                return Ok(Claim::Taken);
             }
             match self.owner(ip)? {
                 Some(owner) if owner == *id => return Ok(Claim::Ours),

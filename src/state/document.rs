@@ -55,15 +55,10 @@ impl State {
         let text = serde_json::to_vec(document).map_err(|e| {
             Error::new(ErrorKind::State, format!("encode record {}: {e}", path.display()))
         })?;
-        let folder = path.parent().unwrap_or(path);
         if document.phase() == Phase::Intent {
-            make_folder(folder)?;
+            make_folder(path.parent().unwrap_or(path))?;
         }
-        // The folder goes with the container's last record, perhaps just now.
-        self.write_whole(path, &text).or_else(|_| {
-            make_folder(folder)?;
-            self.write_whole(path, &text)
-        })
+        self.write_whole(path, &text)
     }
 
     /// Removes the file, and the folder with the last one in it.

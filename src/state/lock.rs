@@ -2,11 +2,10 @@
 //! somebody's feet. They are open-file-description locks (fcntl(2), Linux 3.15): they hold between
 //! threads too, and the kernel drops them when the holder dies.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::hash::Hasher;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use siphasher::sip::SipHasher24;
 use crate::addr::Prefix;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::{AttachmentId, IfName};
-use crate::state::{State, failed};
+use crate::state::{State, in_its_folder};
 
 /// A lock that is held until it is dropped.
 #[derive(Debug)]
@@ -90,25 +89,19 @@ impl State {
             if !lock.try_take(how)? {
                 lock.wait(how)?;
             }
-            // The last one out may have removed the folder between our open and our lock.
-            if lock.is_current(&self.path("lock")) {
+            // The last one out may have removed the file between our open and our lock.
+            if lock.is_current() {
                 return Ok(lock);
             }
         }
     }
 
     fn unlocked(&self, kind: u64, hash: u64) -> Result<Lock> {
-        self.create()?;
         let path = self.path("lock");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
         // A descriptor of its own: the lock belongs to the open file, not to the process.
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path);
-        let file = file.map_err(|e| failed("open", &path, &e))?;
+        let file = in_its_folder("open", &path, || options.open(&path))?;
         Ok(Lock { file, offset: offset(kind, hash) })
     }
 }
@@ -152,9 +145,9 @@ impl Lock {
         }
     }
 
-    fn is_current(&self, path: &Path) -> bool {
-        let same = |a: &Metadata, b: &Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-        matches!((self.file.metadata(), fs::metadata(path)), (Ok(ours), Ok(there)) if same(&ours, &there))
+    /// Whether the file still has its name, under which others look for it.
+    fn is_current(&self) -> bool {
+        self.file.metadata().is_ok_and(|file| file.nlink() != 0)
     }
 
     fn try_take(&self, how: libc::c_int) -> Result<bool> {

@@ -19,7 +19,7 @@ use crate::addr::{HostAddr, Prefix};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ident::AttachmentId;
 use crate::request::LeaseRange;
-use crate::state::{Claim, State, failed, make_folder, names_in};
+use crate::state::{Claim, State, failed, in_its_folder, names_in};
 
 /// Bytes of one entry.
 const ENTRY: u64 = 8;
@@ -204,19 +204,9 @@ struct Pool<'a> {
 impl<'a> Pool<'a> {
     fn open(state: &'a State, span: Span) -> Result<Self> {
         let path = state.pool_path(&span);
-        if span.range.is_some() {
-            make_folder(&state.ranges_path(span.prefix))?;
-        }
-        let open = || {
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&path)
-        };
-        let file = open().map_err(|e| failed("open", &path, &e))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = in_its_folder("open", &path, || options.open(&path))?;
         let pool = Self { state, path, file, span };
         // Empty, or cut short by a full disk: begin anew. The claims keep what is taken.
         match pool.length()? < HEAD {

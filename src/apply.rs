@@ -319,11 +319,10 @@ impl<'a> Executor<'a> {
         self.host.nft_lingers();
         let begun = Instant::now();
         while self.is_there(&link, label, begun)? {
-            if let Some(refusal) = deletion.refusal() {
-                return Err(refusal);
-            }
-            if deletion.has_ended() && self.is_there(&link, label, begun)? {
-                return Err(deletion.abandoned());
+            if let Some(failure) = deletion.end()
+                && self.is_there(&link, label, begun)?
+            {
+                return Err(failure);
             }
             std::thread::yield_now();
         }

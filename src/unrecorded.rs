@@ -194,7 +194,11 @@ pub fn clear_port(host: &Host, element: &Element, ip: IpAddr) -> Result<bool> {
         Some(entry) if entry.via.is_none() && !entry.destination.is_default() => Ok(false),
         _ => {
             let operation = "nft delete element inet netup";
-            nftables::delete(host.nft()?, std::slice::from_ref(element), &operation).map(|()| true)
+            match nftables::delete(host.nft()?, std::slice::from_ref(element), &operation) {
+                // It was of one that was just being taken down.
+                Err(e) if e.is_gone() => Ok(true),
+                done => done.map(|()| true),
+            }
         }
     }
 }

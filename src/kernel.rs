@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "system calls that no safe wrapper offers")]
 
 pub mod address;
+mod answer;
 mod bare_call;
 pub mod conntrack;
 pub mod link;

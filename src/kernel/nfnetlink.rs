@@ -13,7 +13,7 @@ use netlink_sys::{Socket, SocketAddr};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::error::{Error, Result};
-use crate::kernel::rtnl;
+use crate::kernel::answer;
 
 /// `NLMSG_ERROR`, which is also the acknowledgement.
 const NLMSG_ERROR: u16 = 2;
@@ -157,11 +157,10 @@ impl Nfnetlink {
     ) -> Result<()> {
         let failed = |e: io::Error| Error::io(operation.to_string(), &e);
         self.send(buffer).map_err(failed)?;
-        // With room for any answer, none has to be asked for its length first.
-        let mut answer = Vec::with_capacity(rtnl::ANSWER);
+        let mut answer = answer::room();
         loop {
             answer.clear();
-            match self.0.recv(&mut answer, 0) {
+            match self.0.recv(&mut *answer, 0) {
                 Ok(_) => answers(&answer).into_iter().for_each(&mut each),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

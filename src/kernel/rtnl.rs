@@ -5,7 +5,6 @@
 //! socket needs two system calls where an event loop needs five. (Measured: a whole `netup up`
 //! makes about 40 requests, and was 15 % slower over `netlink-proto` and an epoll.)
 
-use std::cell::RefCell;
 use std::fmt::Display;
 use std::io;
 
@@ -17,7 +16,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernel::netns;
+use crate::kernel::{answer, netns};
 
 /// `NLMSGERR_ATTR_MSG`: the kernel's explanation, a NUL-terminated string.
 const NLMSGERR_ATTR_MSG: u16 = 1;
@@ -28,14 +27,7 @@ const HEADER: usize = 16;
 #[derive(Debug)]
 pub struct Rtnl {
     socket: Socket,
-    /// Where answers are received. With room for any, none has to be asked for its length first,
-    /// which would be another system call for each.
-    answer: RefCell<Vec<u8>>,
 }
-
-/// No answer is longer: the kernel fills what a dump sends up to the length that the reader has shown
-/// to take, and at most this (`NLMSG_GOODSIZE` and 32 KiB in `netlink_dump`, net/netlink/af_netlink.c).
-pub const ANSWER: usize = 32 * 1024;
 
 /// What comes back for one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +50,7 @@ impl Rtnl {
     /// A connection over a socket that was opened in another namespace, where it stays.
     #[must_use]
     pub fn over(socket: Socket) -> Self {
-        Self { socket, answer: RefCell::new(Vec::with_capacity(ANSWER)) }
+        Self { socket }
     }
 
     /// Makes a change.
@@ -125,8 +117,8 @@ impl Rtnl {
     ) -> Result<()> {
         let failed = |e: io::Error| Error::io(operation.to_string(), &e);
         self.socket.send_to(&encode(message, flags), &SocketAddr::new(0, 0), 0).map_err(failed)?;
+        let mut answer = answer::room();
         loop {
-            let mut answer = self.answer.borrow_mut();
             answer.clear();
             match self.socket.recv(&mut *answer, 0) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,

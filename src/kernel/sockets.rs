@@ -17,6 +17,7 @@ use netlink_sys::{Socket, SocketAddr};
 
 use crate::addr::Family;
 use crate::error::{Error, Result};
+use crate::kernel::answer;
 use crate::publish::Protocol;
 
 /// A socket that waits for whoever comes.
@@ -72,9 +73,11 @@ fn open() -> io::Result<Socket> {
 fn dump(socket: &Socket, family: u8, protocol: Protocol) -> io::Result<Vec<InetResponse>> {
     socket.send_to(&request(family, protocol), &SocketAddr::new(0, 0), 0)?;
     let mut found = Vec::new();
+    let mut answer = answer::room();
     loop {
-        let (datagram, _) = socket.recv_from_full()?;
-        if !collect(&datagram, &mut found)? {
+        answer.clear();
+        socket.recv(&mut *answer, 0)?;
+        if !collect(&answer, &mut found)? {
             return Ok(found);
         }
     }

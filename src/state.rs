@@ -237,3 +237,41 @@ pub(crate) fn scratch() -> (State, tempfile::TempDir) {
     let state = State { folder: folder.path().to_owned() };
     (state, folder)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ident::AttachmentId;
+
+    fn id() -> AttachmentId {
+        AttachmentId { container: "a".parse().unwrap(), ifname: "eth0".parse().unwrap() }
+    }
+
+    #[test]
+    fn the_last_one_out_removes_all_but_what_is_remembered() {
+        let (state, folder) = scratch();
+        let ip = "10.0.0.2".parse().unwrap();
+        for _ in 0..2 {
+            let presence = state.share_host().unwrap();
+            state.claim(ip, &id()).unwrap();
+            fs::create_dir(state.path("attachments")).unwrap();
+            state.tidy(&presence).unwrap();
+            assert_eq!(state.owner(ip).unwrap(), Some(id()));
+            // As an interrupted call leaves it.
+            state.write_whole(&state.path("attachments").join("b"), b"{").unwrap();
+            fs::rename(state.path("attachments/b"), state.path("unfinished/b")).unwrap();
+            state.release("10.0.0.2/24".parse().unwrap(), &id()).unwrap();
+            state.tidy(&presence).unwrap();
+            assert!(!folder.path().exists());
+        }
+    }
+
+    #[test]
+    fn nothing_is_removed_while_another_is_at_work() {
+        let (state, _folder) = scratch();
+        let (presence, _other) = (state.share_host().unwrap(), state.share_host().unwrap());
+        make_folder(&state.path("claims")).unwrap();
+        state.tidy(&presence).unwrap();
+        assert!(state.path("claims").exists());
+    }
+}

@@ -257,3 +257,43 @@ fn close_range(first: RawFd, last: RawFd) {
             unsafe { bare_call(libc::SYS_close_range, [number(first), number(last), null_mut()]) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Of an index that no link has: a refusal by whatever rights.
+    fn refused() -> Deletion {
+        Deletion::begin(i32::MAX.cast_unsigned(), &[], "delete nothing").unwrap()
+    }
+
+    #[test]
+    fn a_refusal_is_told_by_the_child() {
+        let (deletion, begun) = (refused(), Instant::now());
+        let error = loop {
+            assert!(begun.elapsed() < Duration::from_secs(10));
+            if let Some(error) = deletion.end() {
+                break error;
+            }
+        };
+        assert!([Some(libc::ENODEV), Some(libc::EPERM)].contains(&error.errno()), "{error}");
+    }
+
+    #[test]
+    fn who_waits_for_children_does_not_meet_this_one() {
+        let deletion = refused();
+        // SAFETY: a null status is allowed.
+        let met = unsafe { libc::waitpid(deletion.child.pid, null_mut(), 0) };
+        assert_eq!((met, io::Error::last_os_error().raw_os_error()), (-1, Some(libc::ECHILD)));
+    }
+
+    #[test]
+    fn signals_reach_the_caller_as_before() {
+        let mask = || SigSet::thread_get_mask().unwrap();
+        let before = mask();
+        drop(refused());
+        assert_eq!(before, mask());
+    }
+}

@@ -198,6 +198,7 @@ fn hash(text: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::state::scratch;
 
     #[test]
@@ -221,5 +222,23 @@ mod tests {
         assert!(!first.try_upgrade().unwrap());
         drop(second);
         assert!(first.try_upgrade().unwrap());
+    }
+
+    #[test]
+    fn a_lock_that_went_with_the_folder_is_not_taken_for_one() {
+        let (state, _folder) = scratch();
+        let presence = state.share_host().unwrap();
+        let waiting = thread::scope(|scope| {
+            let waiting = scope.spawn(|| state.lock_host().unwrap());
+            thread::sleep(Duration::from_millis(50));
+            state.remove(&presence).unwrap();
+            drop(presence);
+            waiting.join().unwrap()
+        });
+        // It keeps those out who come now, so it is on the file that is there now.
+        let newcomer = state.unlocked(3, 0).unwrap();
+        assert!(!newcomer.try_upgrade().unwrap());
+        drop(waiting);
+        assert!(newcomer.try_upgrade().unwrap());
     }
 }

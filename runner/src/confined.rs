@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::idmap::UserNamespace;
+use crate::signals::Ending;
 use crate::sys::clone::{self, CLONE_NEWNS, CLONE_NEWUSER, Child};
 
 /// What goes before the result, and before an error.
@@ -67,7 +68,7 @@ pub(crate) fn start<T: Serialize>(
     let child = child.map_err(|errno| refused(users, errno))?;
     let confined = Confined { child, report, waited: false, result: PhantomData };
     if let Some(users) = users {
-        users.write_maps(confined.child.pid)?;
+        users.write_maps(confined.child.pid, &Ending::Uncaught)?;
     }
     // A child that is gone is found out by its missing report.
     go.into_iter().for_each(|mut go| drop(go.write_all(b"g")));

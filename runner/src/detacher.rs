@@ -22,6 +22,7 @@ use rustix::process::{WaitId, WaitIdOptions, fchdir, waitid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::signals::Ending;
 use crate::sys::clone::{self, Child};
 
 /// The container's end: what it says is that it has a new root.
@@ -35,6 +36,14 @@ pub(crate) struct Waiting(OwnedFd);
 /// The process. It is reaped when this is dropped, if it has ended by then.
 #[derive(Debug)]
 pub(crate) struct Detacher(Child);
+
+/// Whether there is something to hear from the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Something,
+    /// Not yet, and the old root is detached.
+    Nothing,
+}
 
 pub(crate) fn pair() -> Result<(Waiting, Ready)> {
     let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
@@ -115,20 +124,18 @@ fn receive(ready: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
 }
 
 impl Detacher {
-    /// Waits until there is something to hear from the container. It waits for this process in turn,
-    /// and would do so for long if this had not come to a good end.
-    pub(crate) fn watch_until(&self, heard: &impl AsFd) -> Result<()> {
+    /// Waits until there is something to hear from the container, or nothing to wait for here any more.
+    /// The container waits for this process in turn, and would do so for long if this had not come to a
+    /// good end.
+    pub(crate) fn watch_until(&self, heard: &impl AsFd, ending: &Ending) -> Result<Heard> {
         let failed = |errno| Error::kernel("wait for the old root to be detached", errno);
-        let ready = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-        let mut ready = [self.0.pidfd.as_fd(), heard.as_fd()].map(ready);
-        rustix::io::retry_on_intr(|| poll(&mut ready, None)).map_err(failed)?;
-        if !ready[1].revents().is_empty() {
-            return Ok(());
+        if let [_, true] = ending.wait([self.0.pidfd.as_fd(), heard.as_fd()], None)? {
+            return Ok(Heard::Something);
         }
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         let status = waitid(WaitId::PidFd(self.0.pidfd.as_fd()), look).map_err(failed)?;
         match status.and_then(|status| status.exit_status()) {
-            Some(0) => Ok(()),
+            Some(0) => Ok(Heard::Nothing),
             Some(number) => Err(Error::kernel(
                 "umount2(\"/\", MNT_DETACH) of the old root",
                 Errno::from_raw_os_error(number),

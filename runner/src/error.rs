@@ -40,6 +40,8 @@ pub enum ErrorKind {
     NotExecutable,
     /// There is no such command in the container.
     CommandNotFound,
+    /// A signal ended the start before the command ran.
+    Interrupted,
 }
 
 impl ErrorKind {
@@ -76,7 +78,8 @@ impl ErrorKind {
             | Self::Kernel
             | Self::State
             | Self::BadImage
-            | Self::Network => 1,
+            | Self::Network
+            | Self::Interrupted => 1,
         }
     }
 }
@@ -89,6 +92,8 @@ struct Inner {
     message: String,
     errno: Option<Errno>,
     hint: Option<String>,
+    /// The signal that ended what was done.
+    signal: Option<u8>,
     /// Failures of the undo that this error set off. They never replace the cause.
     undo: Vec<Error>,
 }
@@ -97,7 +102,16 @@ impl Error {
     /// An error of our own finding.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self(Box::new(Inner { kind, message, errno: None, hint: None, undo: Vec::new() }))
+        let (errno, hint, signal) = (None, None, None);
+        Self(Box::new(Inner { kind, message, errno, hint, signal, undo: Vec::new() }))
+    }
+
+    /// The end by a signal, of this number and name, before the command ran.
+    pub(crate) fn interrupted(signal: u8, name: &str) -> Self {
+        let message = format!("{name} ended the start: the command was not run");
+        let mut error = Self::new(ErrorKind::Interrupted, message);
+        error.0.signal = Some(signal);
+        error
     }
 
     /// A wrong argument.
@@ -169,6 +183,13 @@ impl Error {
         self.0.errno
     }
 
+    /// The exit status of `run` and `exec`: 128+n if signal n ended the start, otherwise
+    /// [that of the kind](ErrorKind::exit_code_of_run).
+    #[must_use]
+    pub fn exit_code_of_run(&self) -> u8 {
+        self.0.signal.map_or(self.0.kind.exit_code_of_run(), |number| 128 + number)
+    }
+
     /// The message with its cause, but without the remedy.
     #[must_use]
     pub fn message(&self) -> String {
@@ -205,7 +226,7 @@ impl Error {
     pub(crate) fn decode(message: &[u8]) -> Option<Self> {
         let Encoded { kind, message, errno, hint } = serde_json::from_slice(message).ok()?;
         let errno = errno.map(Errno::from_raw_os_error);
-        Some(Self(Box::new(Inner { kind, message, errno, hint, undo: Vec::new() })))
+        Some(Self(Box::new(Inner { kind, message, errno, hint, signal: None, undo: Vec::new() })))
     }
 }
 

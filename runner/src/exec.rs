@@ -32,7 +32,7 @@ use crate::observe::caller_env;
 use crate::plan::Terms;
 use crate::procfs;
 use crate::request::ExecOrder;
-use crate::run::catch_signals;
+use crate::signals::Signals;
 use crate::state::{Init, Record, State};
 use crate::supervise::supervise;
 use crate::terminal::Terminal;
@@ -45,7 +45,7 @@ const TICK: Duration = Duration::from_millis(1);
 ///
 /// # Errors
 /// [`NotFound`](ErrorKind::NotFound) if no container of that name runs; otherwise why it cannot be
-/// entered or the command not be run.
+/// entered or the command not be run, [`Interrupted`](ErrorKind::Interrupted) if a signal ended that.
 pub fn exec(order: &ExecOrder) -> Result<i32> {
     let record = started(&State::open()?, &order.name)?;
     let (Some(terms), Some(init)) = (&record.terms, &record.init) else {
@@ -53,7 +53,7 @@ pub fn exec(order: &ExecOrder) -> Result<i32> {
     };
     refuse_paused(&order.name, record.cgroup.as_deref())?;
     let process = enterable(&order.name, init, terms)?;
-    let signals = catch_signals()?;
+    let signals = Signals::catch()?;
     let entry = Entry {
         process: &process,
         namespaces: terms.namespaces,
@@ -62,13 +62,13 @@ pub fn exec(order: &ExecOrder) -> Result<i32> {
         command: &terms.steps(&order.process, &caller_env(&order.process)),
     };
     let cgroup = record.cgroup.as_deref().map(open_cgroup).transpose()?;
-    let mut launch = Launch::join(&entry, cgroup.as_ref().map(AsFd::as_fd))?;
+    let mut launch = Launch::join(&entry, cgroup.as_ref().map(AsFd::as_fd), &signals.ending)?;
     launch.wait_until_made()?;
     launch.go_on()?;
     let Running { child, terminal, .. } = launch.wait_for_command()?;
     let interactive = order.process.interactive;
     let terminal = terminal.map(|master| Terminal::new(master, interactive)).transpose()?;
-    supervise(child.pidfd.as_fd(), &signals, terminal, None).map(|ended| ended.code)
+    supervise(child.pidfd.as_fd(), &signals.passed_on, terminal, None).map(|ended| ended.code)
 }
 
 /// The record of a container whose command runs. That is written down a moment later, so that whoever
@@ -85,7 +85,7 @@ fn started(state: &State, name: &ContainerName) -> Result<Record> {
 }
 
 /// A process that starts in a frozen cgroup does not get to its first instruction, and we would wait
-/// for it, deaf to all signals.
+/// for it until somebody lets the container go on.
 fn refuse_paused(name: &ContainerName, cgroup: Option<&Path>) -> Result<()> {
     if !cgroup.is_some_and(cgroup::is_frozen) {
         return Ok(());

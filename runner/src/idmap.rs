@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::request::Users;
+use crate::signals::Ending;
 use shadow::Helpers;
 use subid::Caller;
 
@@ -107,14 +108,14 @@ impl UserNamespace {
     /// the child, so its PID is still its own.
     ///
     /// # Errors
-    /// What the kernel or the helper program says.
-    pub fn write_maps(&self, child: i32) -> Result<()> {
+    /// What the kernel or the helper program says, or that a signal ended the wait for that.
+    pub(crate) fn write_maps(&self, child: i32, ending: &Ending) -> Result<()> {
         match &self.writer {
             Writer::Helpers(helpers) => {
                 // The group first: whoever could use the namespace too early has root's uid in it,
                 // and then nothing is left to be done.
-                helpers.map_groups(child, &words(&self.gids))?;
-                helpers.map_users(child, &words(&self.uids))
+                helpers.map_groups(child, &words(&self.gids), ending)?;
+                helpers.map_users(child, &words(&self.uids), ending)
             }
             Writer::Root => self.write_directly(child),
             Writer::Oneself => {

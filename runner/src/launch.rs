@@ -4,29 +4,39 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, pidfd_send_signal,
+    set_child_subreaper, waitid,
+};
 
 use crate::channel::{self, Channel, Report};
-use crate::detacher::{self, Detacher};
+use crate::detacher::{self, Detacher, Heard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inside::{self, Entry};
 use crate::plan::{Namespaces, Plan};
+use crate::procfs;
+use crate::refusal;
 use crate::sealed;
+use crate::signals::Ending;
 use crate::sys::clone::{self, Child};
 use crate::sys::namespace;
 use crate::terminal::size_as_callers;
 
 /// A container that is being made. Unless it is let go, dropping it ends it.
 #[derive(Debug)]
-pub struct Launch {
+pub struct Launch<'a> {
     child: Option<Child>,
     channel: Channel,
     terminal: Option<OwnedFd>,
     command: Option<OwnedFd>,
     netns: Option<OwnedFd>,
     detacher: Option<Detacher>,
+    /// What ends every wait for it.
+    ending: &'a Ending,
     /// How long it has to end by itself after a failure.
     patience: Timespec,
+    /// Whether its child has to be waited for, too.
+    adopts: bool,
 }
 
 /// A container whose command runs.
@@ -40,17 +50,21 @@ pub struct Running {
     pub command: Option<OwnedFd>,
 }
 
-impl Launch {
+impl<'a> Launch<'a> {
     /// Makes the first process, which goes to work at once, up to where it has to wait.
     ///
     /// # Errors
     /// What clone3(2) says.
-    pub(crate) fn start(plan: &Plan, cgroup: Option<BorrowedFd<'_>>) -> Result<Self> {
+    pub(crate) fn start(
+        plan: &Plan,
+        cgroup: Option<BorrowedFd<'_>>,
+        ending: &'a Ending,
+    ) -> Result<Self> {
         let flags = plan.namespaces.flags();
         let (waiting, pivoted) = plan.has_init().then(detacher::pair).transpose()?.unzip();
         let enter = |channel| inside::enter(plan, channel, pivoted);
-        let mut launch =
-            Self::spawn(flags, cgroup, enter)?.map_err(|errno| refused(plan.namespaces, errno))?;
+        let mut launch = Self::spawn(flags, cgroup, ending, enter)?
+            .map_err(|errno| refusal::of_namespaces("clone3", plan.namespaces, errno))?;
         if let (Some(waiting), Some(child)) = (waiting, &launch.child) {
             let detacher = waiting.start(child, plan.namespaces.has_users());
             // If the process failed meanwhile, that is why there is nothing to enter.
@@ -68,19 +82,25 @@ impl Launch {
     ///
     /// # Errors
     /// What clone3(2) says.
-    pub fn join(entry: &Entry<'_>, cgroup: Option<BorrowedFd<'_>>) -> Result<Self> {
-        let failed = |errno| Error::kernel("start a process in the container's cgroup", errno);
-        let mut launch = Self::spawn(0, cgroup, |channel| inside::enter_running(entry, channel))?
-            .map_err(failed)?;
+    pub fn join(
+        entry: &Entry<'_>,
+        cgroup: Option<BorrowedFd<'_>>,
+        ending: &'a Ending,
+    ) -> Result<Self> {
+        let failed = |errno| refusal::of_process("clone3 in the container's cgroup", errno);
+        let enter = |channel| inside::enter_running(entry, channel);
+        let mut launch = Self::spawn(0, cgroup, ending, enter)?.map_err(failed)?;
         // Its child is in the container's pid namespace, which cannot end before somebody has waited
         // for that child: it is not left to whoever would inherit it.
         launch.patience = Timespec { tv_sec: 1, tv_nsec: 0 };
+        launch.adopts = true;
         Ok(launch)
     }
 
     fn spawn(
         namespaces: i32,
         cgroup: Option<BorrowedFd<'_>>,
+        ending: &'a Ending,
         work: impl FnOnce(Channel) -> i32,
     ) -> Result<Result<Self, Errno>> {
         let (ours, theirs) = channel::pair()?;
@@ -92,7 +112,9 @@ impl Launch {
             command: None,
             netns: None,
             detacher: None,
+            ending,
             patience: Timespec::default(),
+            adopts: false,
         }))
     }
 
@@ -149,7 +171,7 @@ impl Launch {
     /// Waits until all is made but what the runner does.
     ///
     /// # Errors
-    /// What the process says went wrong, or that it died.
+    /// What the process says went wrong, that it died, or that a signal ended the wait.
     pub fn wait_until_made(&mut self) -> Result<()> {
         loop {
             match self.next_report()? {
@@ -165,11 +187,21 @@ impl Launch {
         }
     }
 
-    fn next_report(&self) -> Result<Report> {
-        if let Some(detacher) = &self.detacher {
-            detacher.watch_until(&self.channel)?;
-        }
+    fn next_report(&mut self) -> Result<Report> {
+        // Whoever is not heard is not waited for either.
+        self.await_report().inspect_err(|_| self.patience = Timespec::default())?;
         self.channel.report()
+    }
+
+    fn await_report(&self) -> Result<()> {
+        let heard = match &self.detacher {
+            Some(detacher) => detacher.watch_until(&self.channel, self.ending)?,
+            None => Heard::Nothing,
+        };
+        match heard {
+            Heard::Something => Ok(()),
+            Heard::Nothing => self.ending.wait([self.channel.as_fd()], None).map(drop),
+        }
     }
 
     /// The runner's part is done.
@@ -184,7 +216,7 @@ impl Launch {
     /// Waits until the command runs, or it is known why it does not.
     ///
     /// # Errors
-    /// Why it does not.
+    /// Why it does not, or that a signal ended the wait.
     pub fn wait_for_command(mut self) -> Result<Running> {
         // The channel ends when the command is executed, and also if somebody is killed before.
         let mut executing = false;
@@ -205,14 +237,29 @@ impl Launch {
     }
 }
 
-impl Drop for Launch {
+impl Drop for Launch<'_> {
     fn drop(&mut self) {
-        if let Some(child) = &self.child {
-            poll(&mut [PollFd::new(&child.pidfd, PollFlags::IN)], Some(&self.patience)).ok();
-            // As PID 1 it takes all others of its namespace with it.
-            pidfd_send_signal(&child.pidfd, Signal::KILL).ok();
-            waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED).ok();
+        let Some(child) = &self.child else { return };
+        poll(&mut [PollFd::new(&child.pidfd, PollFlags::IN)], Some(&self.patience)).ok();
+        if self.adopts {
+            set_child_subreaper(Some(getpid())).ok();
         }
+        // As PID 1 it takes all others of its namespace with it.
+        pidfd_send_signal(&child.pidfd, Signal::KILL).ok();
+        waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED).ok();
+        if self.adopts {
+            end_orphans();
+        }
+    }
+}
+
+/// What the process that has just ended left to us. Nobody else waits for them, so the numbers are
+/// theirs.
+fn end_orphans() {
+    let orphans = procfs::children(getpid().as_raw_pid()).unwrap_or_default();
+    for orphan in orphans.into_iter().filter_map(Pid::from_raw) {
+        kill_process(orphan, Signal::KILL).ok();
+        waitid(WaitId::Pid(orphan), WaitIdOptions::EXITED).ok();
     }
 }
 
@@ -222,21 +269,5 @@ fn died() -> Error {
 }
 
 fn without_network(errno: Errno) -> Error {
-    Error::kernel("unshare(CLONE_NEWNET)", errno)
-        .hint("this needs root; there may be as many as /proc/sys/user/max_net_namespaces says")
-}
-
-fn refused(namespaces: Namespaces, errno: Errno) -> Error {
-    let error = Error::kernel(format!("clone3({namespaces})"), errno);
-    match errno {
-        Errno::PERM => error.hint(
-            "this needs root, or user namespaces for ordinary users: see \
-             /proc/sys/kernel/unprivileged_userns_clone and \
-             /proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-        ),
-        Errno::NOSPC | Errno::USERS => {
-            error.hint("a limit on namespaces is reached: see /proc/sys/user/max_*_namespaces")
-        }
-        _ => error,
-    }
+    refusal::of_namespaces("unshare", Namespaces::of(clone::CLONE_NEWNET), errno)
 }

@@ -35,6 +35,7 @@ pub mod root;
 pub mod run;
 pub mod sealed;
 pub mod seccomp;
+mod signals;
 pub mod state;
 pub mod stats;
 pub mod supervise;

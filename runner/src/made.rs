@@ -16,6 +16,7 @@ use crate::plan::Terms;
 use crate::plan::{ImageCommand, RootPlan};
 use crate::request::{Base, Run};
 use crate::root::{self, PreparedRoot};
+use crate::signals::Ending;
 use crate::state::{self, Claim, Init, Record, State};
 
 /// What a run has made so far.
@@ -107,10 +108,11 @@ impl Made {
         pid: i32,
         in_userns: bool,
         netns: Option<OwnedFd>,
+        ending: &Ending,
         watch: Option<network::Watch<'_>>,
     ) -> Result<()> {
         let (name, folder) = (self.claim.name(), self.claim.folder());
-        let site = network::Site { name, child: pid, netns, in_userns, folder };
+        let site = network::Site { name, child: pid, netns, in_userns, folder, ending };
         let connected = network::connect(&run.net, site, watch)?;
         let addresses = connected.addresses().to_vec();
         self.connected = Some(connected);

@@ -31,11 +31,7 @@ fn main() -> u8 {
 }
 
 fn exit_code(words: &[OsString], error: &Error) -> u8 {
-    if cli::runs_a_command(words) {
-        error.kind().exit_code_of_run()
-    } else {
-        error.kind().exit_code()
-    }
+    if cli::runs_a_command(words) { error.exit_code_of_run() } else { error.kind().exit_code() }
 }
 
 fn carry_out(invocation: Invocation) -> Result<u8> {

@@ -17,6 +17,7 @@ use netup::addr::HostAddr;
 use crate::error::Result;
 use crate::name::ContainerName;
 use crate::request::{Helper, Net};
+use crate::signals::Ending;
 
 pub use attach::{Attached, discard, preview};
 pub use join::open as open_netns;
@@ -40,6 +41,8 @@ pub struct Site<'a> {
     pub in_userns: bool,
     /// A folder of this user's that exists, for what is there for a moment only.
     pub folder: &'a Path,
+    /// What ends every wait for a helper.
+    pub(crate) ending: &'a Ending,
 }
 
 /// The network of a container, as long as it lives.

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, WaitStatus, getpid, waitid};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::signals;
 use crate::sys::signal::{self, Number, Receiver, SignalFd};
 use crate::terminal::Terminal;
 
@@ -35,24 +36,24 @@ fn code_of(exited: Option<i32>, killed_by: Option<i32>) -> i32 {
 /// killed and that is an error.
 pub fn supervise(
     child: BorrowedFd<'_>,
-    signals: &SignalFd,
+    received: &SignalFd,
     mut terminal: Option<Terminal>,
     watched: Option<BorrowedFd<'_>>,
 ) -> Result<Ended> {
     loop {
-        let ready = wait(child, signals, terminal.as_ref(), watched)?;
+        let ready = wait(child, received, terminal.as_ref(), watched)?;
         if let Some(terminal) = &mut terminal {
             terminal.copy();
         }
         if ready.child {
             let ended = reap(child)?;
-            finish(terminal, signals)?;
+            finish(terminal, received)?;
             return Ok(ended);
         }
         if ready.watched {
             return Err(kill_for_lost_helper(child));
         }
-        pass_on_all(child, signals, terminal.as_ref())?;
+        pass_on_all(child, received, terminal.as_ref())?;
     }
 }
 
@@ -81,12 +82,12 @@ struct Ready {
 
 fn wait(
     child: BorrowedFd<'_>,
-    signals: &SignalFd,
+    received: &SignalFd,
     terminal: Option<&Terminal>,
     watched: Option<BorrowedFd<'_>>,
 ) -> Result<Ready> {
     let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-    let mut fds = vec![readable(child), readable(signals.as_fd())];
+    let mut fds = vec![readable(child), readable(received.as_fd())];
     fds.extend(watched.map(readable));
     fds.extend(terminal.into_iter().flat_map(Terminal::waits_for));
     until_ready(&mut fds)?;
@@ -129,14 +130,14 @@ pub(crate) fn end(child: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// Shows the rest of the output. Whoever reads it may be slow, or gone to sleep: a signal ends that.
-fn finish(terminal: Option<Terminal>, signals: &SignalFd) -> Result<()> {
+fn finish(terminal: Option<Terminal>, received: &SignalFd) -> Result<()> {
     let Some(mut terminal) = terminal else { return Ok(()) };
     while !terminal.finish() {
-        let mut fds = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
+        let mut fds = vec![PollFd::from_borrowed_fd(received.as_fd(), PollFlags::IN)];
         fds.extend(terminal.waits_for());
         until_ready(&mut fds)?;
-        while let Some(number) = next(signals)? {
-            if ends_programs(number) {
+        while let Some(number) = next(received)? {
+            if signals::ends(number) {
                 return Ok(());
             }
         }
@@ -144,24 +145,17 @@ fn finish(terminal: Option<Terminal>, signals: &SignalFd) -> Result<()> {
     Ok(())
 }
 
-fn ends_programs(number: Number) -> bool {
-    matches!(number, libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT)
-}
-
-fn next(signals: &SignalFd) -> Result<Option<Number>> {
-    signals.next().map_err(|errno| Error::kernel("read a signal", errno))
+fn next(received: &SignalFd) -> Result<Option<Number>> {
+    received.next().map_err(|errno| Error::kernel("read a signal", errno))
 }
 
 fn pass_on_all(
     child: BorrowedFd<'_>,
-    signals: &SignalFd,
+    received: &SignalFd,
     terminal: Option<&Terminal>,
 ) -> Result<()> {
-    while let Some(number) = next(signals)? {
+    while let Some(number) = next(received)? {
         match (number, terminal) {
-            // Not sent to the container by anybody: a child's news, a reader that went away, urgent
-            // data, and our own job's place at the terminal.
-            (libc::SIGCHLD | libc::SIGPIPE | libc::SIGURG | libc::SIGTTIN | libc::SIGTTOU, _) => {}
             (libc::SIGWINCH, Some(terminal)) => terminal.resize(),
             (libc::SIGTSTP, _) => stop_with(child, terminal)?,
             // It may just have ended.

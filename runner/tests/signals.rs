@@ -2,6 +2,8 @@
 
 mod pty;
 mod running;
+#[path = "signals/start.rs"]
+mod start;
 
 use std::fs;
 use std::time::{Duration, Instant};

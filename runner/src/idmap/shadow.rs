@@ -5,11 +5,12 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::Timespec;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::signals::Ending;
 
 /// Where set-user-ID programs are looked for. Not `PATH`: that is the caller's to choose, and
 /// these decide who the container's users are.
@@ -30,12 +31,12 @@ impl Helpers {
         Ok(Self { newuidmap: find("newuidmap")?, newgidmap: find("newgidmap")? })
     }
 
-    pub(super) fn map_users(&self, child: i32, map: &[String]) -> Result<()> {
-        run(&self.newuidmap, child, map)
+    pub(super) fn map_users(&self, child: i32, map: &[String], ending: &Ending) -> Result<()> {
+        run(&self.newuidmap, child, map, ending)
     }
 
-    pub(super) fn map_groups(&self, child: i32, map: &[String]) -> Result<()> {
-        run(&self.newgidmap, child, map)
+    pub(super) fn map_groups(&self, child: i32, map: &[String], ending: &Ending) -> Result<()> {
+        run(&self.newgidmap, child, map, ending)
     }
 }
 
@@ -47,23 +48,27 @@ fn find(name: &str) -> Result<PathBuf> {
     })
 }
 
-fn run(program: &Path, child: i32, map: &[String]) -> Result<()> {
+fn run(program: &Path, child: i32, map: &[String], ending: &Ending) -> Result<()> {
     let what = format!("{} {child} {}", program.display(), map.join(" "));
     let mut command = Command::new(program);
     // Nothing of the environment: what is meant for the container must not steer these.
     command.arg(child.to_string()).args(map).env_clear();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut helper = command.spawn().map_err(|error| Error::io(format!("run {what}"), &error))?;
-    let ended = await_end(&helper);
+    let ended = await_end(&helper, ending);
     if !matches!(ended, Ok(true)) {
         helper.kill().ok();
     }
-    let said = ended.and_then(|_| said_by(&mut helper));
     let status = helper.wait().map_err(|error| Error::io(format!("wait for {what}"), &error))?;
+    if !ended? {
+        let message = format!("{what}: was not done within {} s", DEADLINE.tv_sec);
+        return Err(Error::new(ErrorKind::Kernel, message)
+            .hint("it asks the system's data bases of users, which may be on a network"));
+    }
     if status.success() {
         return Ok(());
     }
-    let said = said?;
+    let said = said_by(&mut helper)?;
     let cause = if said.is_empty() { status.to_string() } else { said };
     Err(Error::new(ErrorKind::NotPermitted, format!("{what}: {cause}")).hint(
         "it has to be set-user-ID root, and the ids to be set aside in /etc/subuid and /etc/subgid",
@@ -71,14 +76,10 @@ fn run(program: &Path, child: i32, map: &[String]) -> Result<()> {
 }
 
 /// Whether it ended before the deadline.
-fn await_end(helper: &Child) -> Result<bool> {
-    let failed = |errno| Error::kernel("wait for a helper program", errno);
-    let pid = Pid::from_child(helper);
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(failed)?;
-    let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
-    rustix::io::retry_on_intr(|| poll(&mut fds, Some(&DEADLINE)))
-        .map(|ready| ready == 1)
-        .map_err(failed)
+fn await_end(helper: &Child, ending: &Ending) -> Result<bool> {
+    let pidfd = pidfd_open(Pid::from_child(helper), PidfdFlags::empty())
+        .map_err(|errno| Error::kernel("wait for a helper program", errno))?;
+    ending.wait([pidfd.as_fd()], Some(DEADLINE)).map(|[ended]| ended)
 }
 
 fn said_by(helper: &mut Child) -> Result<String> {

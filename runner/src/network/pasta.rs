@@ -35,7 +35,8 @@ pub fn connect(publish: &[Publish], site: &Site<'_>, watch: Option<Watch<'_>>) -
         watch(&super::words(&program, &arguments));
     }
     let started = Process::start(&program, &arguments, netns).and_then(|mut process| {
-        process.wait_until(|| Ok(fs::read(&pid_file).is_ok_and(|pid| !pid.is_empty())))?;
+        process
+            .wait_until(site.ending, || Ok(fs::read(&pid_file).is_ok_and(|pid| !pid.is_empty())))?;
         Ok(process)
     });
     fs::remove_file(&pid_file).ok();

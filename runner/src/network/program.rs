@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::Timespec;
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::signals::Ending;
 use crate::sys::parent_death;
 
 /// Neither the caller's PATH nor its environment says what is run.
@@ -86,18 +87,23 @@ impl Process {
     }
 
     /// Waits until the helper is found ready, asking every now and then.
-    pub fn wait_until(&mut self, is_ready: impl FnMut() -> Result<bool>) -> Result<()> {
-        self.wait_within(PATIENCE, is_ready)
+    pub fn wait_until(
+        &mut self,
+        ending: &Ending,
+        is_ready: impl FnMut() -> Result<bool>,
+    ) -> Result<()> {
+        self.wait_within(PATIENCE, ending, is_ready)
     }
 
     fn wait_within(
         &mut self,
         patience: Duration,
+        ending: &Ending,
         mut is_ready: impl FnMut() -> Result<bool>,
     ) -> Result<()> {
         let started = Instant::now();
         while !is_ready()? {
-            if self.has_ended()? {
+            if self.has_ended(ending)? {
                 return Err(self.failed("has ended"));
             }
             if started.elapsed() > patience {
@@ -122,12 +128,8 @@ impl Process {
     }
 
     /// Whether it has, waiting a moment for it.
-    fn has_ended(&self) -> Result<bool> {
-        match poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&TICK)) {
-            Ok(ready) => Ok(ready > 0),
-            Err(Errno::INTR) => Ok(false),
-            Err(errno) => Err(Error::kernel(format!("watch {}", self.what), errno)),
-        }
+    fn has_ended(&self, ending: &Ending) -> Result<bool> {
+        ending.wait([self.pidfd.as_fd()], Some(TICK)).map(|[ended]| ended)
     }
 }
 
@@ -169,7 +171,7 @@ mod tests {
     fn one_that_fails_is_quoted() {
         let mut process =
             shell("echo Failed to send 9 bytes to syslog >&2; echo no route >&2; exit 1");
-        let error = process.wait_until(|| Ok(false)).unwrap_err();
+        let error = process.wait_until(&Ending::Uncaught, || Ok(false)).unwrap_err();
         assert_eq!(error.message(), "sh has ended: no route");
         assert_eq!(error.kind(), ErrorKind::Network);
     }
@@ -177,7 +179,9 @@ mod tests {
     #[test]
     fn one_that_never_gets_ready_is_not_waited_for() {
         let mut process = shell("while :; do :; done");
-        let error = process.wait_within(Duration::from_millis(100), || Ok(false)).unwrap_err();
+        let error = process
+            .wait_within(Duration::from_millis(100), &Ending::Uncaught, || Ok(false))
+            .unwrap_err();
         assert_eq!(error.message(), "sh was not ready within 100ms");
     }
 
@@ -192,7 +196,7 @@ mod tests {
     #[test]
     fn the_environment_is_not_the_callers() {
         let mut process = shell("env >&2; exit 1");
-        let error = process.wait_until(|| Ok(false)).unwrap_err();
+        let error = process.wait_until(&Ending::Uncaught, || Ok(false)).unwrap_err();
         assert!(!error.message().contains("CARGO"), "{error}");
     }
 }

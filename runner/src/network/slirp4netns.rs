@@ -68,7 +68,7 @@ pub fn connect(publish: &[Publish], site: &Site<'_>, watch: Option<Watch<'_>>) -
     inherited(&told_to_exit)?;
     let mut process = Process::start(&program, &arguments, Stdio::null())?;
     drop((tell_ready, told_to_exit));
-    let published = process.wait_until(|| said(&ready)).and_then(|()| {
+    let published = process.wait_until(site.ending, || said(&ready)).and_then(|()| {
         publish
             .iter()
             .try_for_each(|one| forward(one, &api).map_err(|e| e.context(format!("publish {one}"))))

@@ -104,6 +104,7 @@ impl Terms {
             await_runner: None,
             execute: Step::Execute { command: process.command.clone(), environment },
         };
-        way.steps()
+        // A container's own command dies with PID 1, from its first moment on.
+        std::iter::once(Step::DieWithParent).chain(way.steps()).collect()
     }
 }

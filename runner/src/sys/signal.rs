@@ -44,6 +44,28 @@ impl Mask {
         }
     }
 
+    /// These alone.
+    #[must_use]
+    pub fn only(signals: &[Number]) -> Self {
+        let mut mask = Self::none();
+        for signal in signals {
+            // SAFETY: the set is whole; a number that is none leaves it as it is.
+            unsafe { libc::sigaddset(&raw mut mask.0, *signal) };
+        }
+        mask
+    }
+
+    /// Every signal but these.
+    #[must_use]
+    pub fn all_but(signals: &[Number]) -> Self {
+        let mut mask = Self::all();
+        for signal in signals {
+            // SAFETY: the set is whole; a number that is none leaves it as it is.
+            unsafe { libc::sigdelset(&raw mut mask.0, *signal) };
+        }
+        mask
+    }
+
     /// Makes this the calling thread's mask, and gives the one before.
     pub fn set(self) -> Result<Self> {
         let mut old = MaybeUninit::uninit();
@@ -119,16 +141,12 @@ pub fn send_by_pidfd(pidfd: BorrowedFd<'_>, signal: Number) -> Result<()> {
 pub struct SignalFd(OwnedFd);
 
 impl SignalFd {
-    /// Every signal; all must be blocked.
-    pub fn all() -> Result<Self> {
-        let all = Mask::all();
+    /// These signals; they must be blocked.
+    pub fn of(mask: Mask) -> Result<Self> {
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
         // SAFETY: the set is valid; a new file descriptor belongs to nobody else.
         unsafe {
-            let fd = check(libc::signalfd(
-                -1,
-                &raw const all.0,
-                libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
-            ))?;
+            let fd = check(libc::signalfd(-1, &raw const mask.0, flags))?;
             Ok(Self(OwnedFd::from_raw_fd(fd)))
         }
     }

@@ -21,6 +21,8 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::idmap::UserNamespace;
+use crate::plan::Namespaces;
+use crate::refusal;
 use crate::signals::Ending;
 use crate::sys::clone::{self, CLONE_NEWNS, CLONE_NEWUSER, Child};
 
@@ -65,7 +67,7 @@ pub(crate) fn start<T: Serialize>(
         let result = prepare(wait, users, parent).and_then(|()| work());
         say.write_all(&encode(&result)).map_or(1, |()| 0)
     });
-    let child = child.map_err(|errno| refused(users, errno))?;
+    let child = child.map_err(|errno| refusal::of_namespaces(Namespaces::of(flags), errno))?;
     let confined = Confined { child, report, waited: false, result: PhantomData };
     if let Some(users) = users {
         users.write_maps(confined.child.pid, &Ending::Uncaught)?;
@@ -73,14 +75,6 @@ pub(crate) fn start<T: Serialize>(
     // A child that is gone is found out by its missing report.
     go.into_iter().for_each(|mut go| drop(go.write_all(b"g")));
     Ok(confined)
-}
-
-fn refused(users: Option<&UserNamespace>, errno: Errno) -> Error {
-    match users {
-        None => Error::kernel("clone3(CLONE_NEWNS)", errno),
-        Some(_) => Error::kernel("clone3(CLONE_NEWUSER | CLONE_NEWNS)", errno)
-            .hint("user namespaces have to be allowed: see user.max_user_namespaces and kernel.apparmor_restrict_unprivileged_userns"),
-    }
 }
 
 /// In the child: waits for the id maps and becomes root of the namespace.

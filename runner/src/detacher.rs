@@ -22,6 +22,7 @@ use rustix::process::{WaitId, WaitIdOptions, fchdir, waitid};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::refusal;
 use crate::signals::Ending;
 use crate::sys::clone::{self, Child};
 
@@ -91,7 +92,7 @@ impl Waiting {
         let users = users.as_ref().map(AsFd::as_fd);
         clone::spawn_beside(detach, [Some(self.0.as_fd()), Some(mounts.as_fd()), users])
             .map(Detacher)
-            .map_err(|errno| Error::kernel("clone(CLONE_VM)", errno))
+            .map_err(|errno| refusal::of_process("clone(CLONE_VM)", errno))
     }
 }
 

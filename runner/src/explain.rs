@@ -14,7 +14,8 @@ use crate::idmap::UserNamespace;
 use crate::made::image_command;
 use crate::name::ContainerName;
 use crate::observe::observe;
-use crate::plan::{self, Plan, Step};
+use crate::plan::{self, Namespaces, Plan, Step};
+use crate::refusal;
 use crate::request::{Net, Run};
 use crate::run::{Tell, Told};
 use crate::sys::clone;
@@ -99,9 +100,10 @@ fn network(
     tell: Tell<'_>,
 ) -> Result<()> {
     let Net::Attach(wanted) = &run.net else { return Ok(()) };
-    let failed = |errno| Error::kernel("clone3(CLONE_NEWNET), to plan for it", errno);
-    let user = if users.is_some() { clone::CLONE_NEWUSER } else { 0 };
-    let child = clone::spawn(clone::CLONE_NEWNET | user, None, wait_for_the_end).map_err(failed)?;
+    let failed = |errno| Error::kernel("end the process that the network is planned for", errno);
+    let flags = clone::CLONE_NEWNET | if users.is_some() { clone::CLONE_NEWUSER } else { 0 };
+    let child = clone::spawn(flags, None, wait_for_the_end)
+        .map_err(|errno| refusal::of_namespaces(Namespaces::of(flags), errno))?;
     let lines = network::preview(wanted, name, child.pid);
     pidfd_send_signal(&child.pidfd, Signal::KILL).map_err(failed)?;
     waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED).map_err(failed)?;

@@ -29,6 +29,7 @@ use crate::channel::Channel;
 use crate::detacher::Ready;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Step};
+use crate::refusal;
 use crate::sys::{clone, process, title};
 
 pub use enact::Inside;
@@ -88,7 +89,7 @@ fn start(command: &[Step], inside: &mut Inside<'_>) -> Result<Infallible> {
         inside.channel().failed(&error);
         FAILED
     });
-    let child = child.map_err(|errno| Error::kernel("fork the command", errno))?;
+    let child = child.map_err(|errno| refusal::of_process("fork the command", errno))?;
     // Nothing but system calls until the child has left this memory.
     if become_harmless().is_err() {
         // The runner hears that all ended before the command was executed.

@@ -29,6 +29,7 @@ pub mod pause;
 pub mod plan;
 mod procfs;
 pub mod ps;
+mod refusal;
 pub mod reply;
 pub mod request;
 pub mod root;

@@ -10,6 +10,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::refusal;
 use crate::signals::Ending;
 
 /// Where set-user-ID programs are looked for. Not `PATH`: that is the caller's to choose, and
@@ -54,7 +55,8 @@ fn run(program: &Path, child: i32, map: &[String], ending: &Ending) -> Result<()
     // Nothing of the environment: what is meant for the container must not steer these.
     command.arg(child.to_string()).args(map).env_clear();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut helper = command.spawn().map_err(|error| Error::io(format!("run {what}"), &error))?;
+    let mut helper =
+        command.spawn().map_err(|error| refusal::of_program(format!("run {what}"), &error))?;
     let ended = await_end(&helper, ending);
     if !matches!(ended, Ok(true)) {
         helper.kill().ok();

@@ -16,6 +16,7 @@ use rustix::thread::{
 use super::enact::Inside;
 use crate::capabilities::{Set, Sets};
 use crate::error::{Error, Result};
+use crate::refusal;
 use crate::sys::process;
 use crate::users::{self, Identity};
 
@@ -24,7 +25,8 @@ const CAP_KILL: u32 = 5;
 
 /// Becomes the root of the new user namespace, whose ids are mapped by now.
 pub(super) fn become_root(drop_groups: bool) -> Result<()> {
-    let failed = |errno| Error::kernel("become root of the user namespace", errno);
+    // AppArmor lets users make one and gives them no right in it.
+    let failed = |errno| refusal::of_users("become root of the user namespace", errno);
     if drop_groups {
         process::set_groups(&[]).map_err(failed)?;
     }

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::refusal;
 use crate::signals::Ending;
 use crate::sys::parent_death;
 
@@ -68,7 +69,8 @@ impl Process {
         let mut command = Command::new(program);
         command.args(arguments).env_clear().stdin(stdin).stdout(Stdio::null()).stderr(heard);
         parent_death::end_with_us(&mut command);
-        let mut child = command.spawn().map_err(|e| Error::io(format!("start {what}"), &e))?;
+        let mut child =
+            command.spawn().map_err(|e| refusal::of_program(format!("start {what}"), &e))?;
         let pidfd = Pid::from_raw(i32::try_from(child.id()).unwrap_or_default())
             .ok_or(Errno::SRCH)
             .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));

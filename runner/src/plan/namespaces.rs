@@ -35,6 +35,12 @@ impl Namespaces {
         }
     }
 
+    /// Those of these flags of clone(2).
+    #[must_use]
+    pub fn of(flags: i32) -> Self {
+        Self(flags)
+    }
+
     /// Whether there is a user namespace among them.
     #[must_use]
     pub fn has_users(self) -> bool {

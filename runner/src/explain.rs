@@ -17,7 +17,7 @@ use crate::observe::observe;
 use crate::plan::{self, Namespaces, Plan, Step};
 use crate::refusal;
 use crate::request::{Net, Run};
-use crate::run::{Tell, Told};
+use crate::run::{Tell, Told, warn_of_root};
 use crate::sys::clone;
 use crate::{network, root};
 
@@ -75,6 +75,7 @@ pub(crate) fn only(run: &Run, users: Option<&UserNamespace>, tell: Tell<'_>) -> 
     let prepared = root::prepare(run, &name, users)?;
     let (root, image) = (prepared.plan().clone(), image_command(prepared.config()));
     let plan = plan::plan(run, &observe(run, &name, users, root, image)?)?;
+    warn_of_root(run, &plan, tell);
     let cgroup = cgroup::preview(&name, &run.limits)?;
     first_lines(&plan, &cgroup).iter().for_each(|line| tell(Told::Planned(line)));
     for line in users.map(|users| users.lines("PID")).unwrap_or_default() {

@@ -21,7 +21,7 @@ pub(crate) use command::Way;
 pub use command::{ImageCommand, environment};
 pub use mount::{Attributes, Bind, Fresh};
 pub use namespaces::Namespaces;
-pub use render::{lines, shell_word};
+pub use render::lines;
 pub use root::{Overlay, RootPlan, Upper};
 pub use step::{DEVICES, Device, File, ROOT_ATTRIBUTES, Step};
 pub use terms::Terms;
@@ -131,6 +131,17 @@ impl Plan {
     #[must_use]
     pub fn has_init(&self) -> bool {
         self.container.contains(&Step::Init)
+    }
+
+    /// Whether the command is root's in the container, as far as that can be told without its
+    /// `/etc/passwd`.
+    #[must_use]
+    pub fn runs_as_root(&self) -> bool {
+        let user = self.command.iter().find_map(|step| match step {
+            Step::Identity { user, .. } => user.as_deref(),
+            _ => None,
+        });
+        matches!(user.unwrap_or("0").split(':').next(), Some("0" | "root"))
     }
 
     /// What the runner has to hand over idmapped mounts of.

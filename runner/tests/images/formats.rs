@@ -268,3 +268,22 @@ fn a_layer_that_is_a_link_to_another_is_that_one() {
     place.import("it", &archive).success().unwrap();
     expect_whole(&place, "it", "a linked layer");
 }
+
+/// Root without a user namespace is warned of; an image's own user is none.
+#[test]
+fn the_users_of_images_are_known_to_the_warning_of_root() {
+    let place = Place::new();
+    let saved = Saved::new(vec![lower()], <[u8]>::to_vec);
+    place.import("it", &packed(&saved.oci())).success().unwrap();
+    let warned = |options: &[&str]| {
+        let ended = place.runner.run(&[&["run"], options, &["it"]].concat()).unwrap();
+        ended.stderr.contains("warning: root in the container is the host's root")
+    };
+    // Without `--dry-run` there is no command to be run; that is told after the warning.
+    for dry in [&["--dry-run"][..], &[]] {
+        assert!(!warned(dry), "{dry:?}");
+        assert!(!warned(&[dry, &["-u", "8"]].concat()), "{dry:?}");
+        assert!(warned(&[dry, &["-u", "0:8"]].concat()), "{dry:?}");
+        assert!(!warned(&[dry, &["-u", "root", "--users", "host"]].concat()), "{dry:?}");
+    }
+}

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 
 use netns_fixtures::isolate;
-use netns_fixtures::runner::{Ground, Seen};
+use netns_fixtures::runner::{Ground, Root, Seen};
 use nix::errno::Errno;
 use running::{ground, shell};
 
@@ -274,4 +274,23 @@ fn the_base_keeps_its_times() {
         .success()
         .unwrap();
     assert_eq!(look(), before);
+}
+
+#[test]
+fn what_cannot_be_covered_is_told_with_a_remedy() {
+    let ground = ground();
+    let root = Root::minimal(ground.folder().join("uncovered")).unwrap();
+    root.folder("etc/hosts", 0o755).unwrap();
+    let refused = |options: &[&str], says: &str| {
+        let ended = ground.runner().run_probe(options, &root, &["exit", "0"]).unwrap();
+        assert_eq!(ended.code, Some(125), "{ended}");
+        assert!(ended.stderr.contains(says), "{says}: {ended}");
+    };
+    let kinds = "one of them is a directory and the other is not";
+    refused(&[], kinds);
+    fs::remove_dir(root.at("/etc/hosts")).unwrap();
+    refused(&["-v", "/etc/passwd:/etc"], kinds);
+    refused(&["-v", "/etc:/probe"], "it has to be a directory, and all on the way as well");
+    root.file("proc", "").unwrap();
+    refused(&[], "it has to be a directory");
 }

@@ -243,3 +243,31 @@ fn the_root_of_a_user_namespace_with_one_id_has_containers_too() {
     let ended = command.env_clear().envs(runner.variables()).output().unwrap();
     assert_eq!(ended.status.code(), Some(7), "{}", String::from_utf8_lossy(&ended.stderr));
 }
+
+/// Nothing can be made in what belongs to nobody inside.
+#[test]
+fn a_root_of_somebody_elses_is_told_of_with_a_remedy() {
+    let ground = ground();
+    let user = ground.user().unwrap();
+    let (runner, root) = (ground.runner_of(&user), ground.busybox().unwrap());
+    // The kernel tells one who may write to the folder something else.
+    let cases = [("ranges", 0o755, "EACCES"), ("single", 0o777, "EOVERFLOW")];
+    for (users, mode, errno) in cases {
+        root.folder("etc", mode).unwrap();
+        let options = ["--net", "pasta", "--users", users];
+        let ended = runner.run_probe(&options, &root, &["exit", "0"]).unwrap();
+        assert_eq!(ended.code, Some(125), "{users}: {ended}");
+        for says in ["/etc/resolv.conf of the container", errno, "give that folder to the caller"] {
+            assert!(ended.stderr.contains(says), "{says}: {ended}");
+        }
+        // What is there needs not be made.
+        root.file("etc/resolv.conf", "").unwrap();
+        runner.probe(&options, &root, &["exit", "0"]).unwrap();
+        fs::remove_file(root.at("/etc/resolv.conf")).unwrap();
+    }
+    let bare = ground.minimal().unwrap();
+    let ended = runner.run_probe(&["--writes", "direct"], &bare, &["exit", "0"]).unwrap();
+    assert_eq!(ended.code, Some(125), "{ended}");
+    assert!(ended.stderr.contains("/proc of the container"), "{ended}");
+    assert!(ended.stderr.contains("make it there"), "{ended}");
+}

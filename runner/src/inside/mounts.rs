@@ -119,8 +119,20 @@ pub(super) fn bind(inside: &Inside<'_>, number: usize, bind: &Bind) -> Result<()
         found
     };
     attach(&source.tree, &target).map_err(|errno| {
-        Error::kernel(format!("bind {} to {}", bind.source.display(), bind.at.display()), errno)
+        unlike(format!("bind {} to {}", bind.source.display(), bind.at.display()), errno)
     })
+}
+
+/// What is attached has to be of the kind of what it covers.
+fn unlike(call: String, errno: Errno) -> Error {
+    let error = Error::kernel(call, errno);
+    match errno {
+        // The second is move_mount(2)'s word for it.
+        Errno::NOTDIR | Errno::INVAL => {
+            error.hint("one of them is a directory and the other is not")
+        }
+        _ => error,
+    }
 }
 
 /// From a place that is the caller's to choose a link of the image can lead to where only the
@@ -168,7 +180,7 @@ pub(super) fn put(inside: &Inside<'_>, file: &File) -> Result<()> {
     let tree = detached(&file).map_err(failed)?;
     let attributes = Attributes::DATA;
     set_attributes(&tree, attributes, false).map_err(failed)?;
-    attach(&tree, &target).map_err(failed)
+    attach(&tree, &target).map_err(|errno| unlike(format!("put a file at {}", at.display()), errno))
 }
 
 fn is_not_ours_to_write(error: &Error) -> bool {

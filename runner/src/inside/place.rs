@@ -54,14 +54,10 @@ pub(super) fn own_directory(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
         Err(Errno::NOENT) => make_directory(&root, path).and_then(|()| find()),
         found => found,
     };
-    found.map_err(|errno| {
-        let error = Error::kernel(format!("open {} of the container", path.display()), errno);
-        match errno {
-            Errno::LOOP | Errno::NOTDIR => {
-                error.hint("the image has a link or a file there; it has to be a directory")
-            }
-            _ => error,
-        }
+    found.map_err(|errno| match errno {
+        Errno::LOOP | Errno::NOTDIR => Error::kernel(attempt(path), errno)
+            .hint("the image has a link or a file there; it has to be a directory"),
+        _ => refused(path, errno),
     })
 }
 
@@ -72,12 +68,12 @@ pub(super) fn directory(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
         Err(Errno::NOENT) => make_all(&root, path).and_then(|()| find()),
         found => found,
     };
-    found.map_err(|errno| Error::kernel(format!("open {} of the container", path.display()), errno))
+    found.map_err(|errno| refused(path, errno))
 }
 
 /// A file to mount something on, made if it is missing. A link that leads nowhere gives way to it.
 pub(super) fn file(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
-    let failed = |errno| Error::kernel(format!("open {} of the container", path.display()), errno);
+    let failed = |errno| refused(path, errno);
     match find(&root, path) {
         Err(Errno::NOENT) => {}
         found => return found.map_err(failed),
@@ -86,6 +82,26 @@ pub(super) fn file(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
     let name = path.file_name().map(PathBuf::from).unwrap_or_default();
     make_file(&folder, &name).map_err(failed)?;
     find_plain(&folder, &name).map_err(failed)
+}
+
+fn attempt(path: &Path) -> String {
+    format!("open {} of the container", path.display())
+}
+
+/// A place that is not there, or cannot be made.
+fn refused(path: &Path, errno: Errno) -> Error {
+    let error = Error::kernel(attempt(path), errno);
+    match errno {
+        // The last is the kernel's word for a folder whose owner has no number in the namespace.
+        Errno::ACCESS | Errno::PERM | Errno::OVERFLOW => error.hint(
+            "it is missing, and a folder on the way belongs to somebody whom the container's root is \
+             not and may not write for: make it there, give that folder to the caller, or map more \
+             ids with --users ranges",
+        ),
+        Errno::ROFS => error.hint("it is missing, and the root cannot be written: make it there"),
+        Errno::NOTDIR => error.hint("it has to be a directory, and all on the way as well"),
+        _ => error,
+    }
 }
 
 fn make_file(folder: &OwnedFd, name: &Path) -> Result<(), Errno> {

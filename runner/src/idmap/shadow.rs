@@ -9,6 +9,7 @@ use rustix::event::Timespec;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
+use super::subid::WITHOUT;
 use crate::error::{Error, ErrorKind, Result};
 use crate::refusal;
 use crate::signals::Ending;
@@ -45,7 +46,9 @@ fn find(name: &str) -> Result<PathBuf> {
     let mut paths = FOLDERS.iter().map(|folder| Path::new(folder).join(name));
     paths.find(|path| path.is_file()).ok_or_else(|| {
         Error::new(ErrorKind::MissingTool, format!("{name} is in none of {}", FOLDERS.join(", ")))
-            .hint("install it (Debian and Ubuntu: uidmap, others: shadow-utils), or use your own id alone with --users single")
+            .hint(format!(
+                "install it (Debian and Ubuntu: uidmap, others: shadow-utils), {WITHOUT}"
+            ))
     })
 }
 

@@ -10,6 +10,10 @@ use crate::error::{Error, ErrorKind, Result};
 /// With these every id that Debian and its like use, up to `nogroup` (65534), exists inside.
 const FEWEST: u64 = 65534;
 
+/// What is left to one who has no ranges. An image takes them to be unpacked, a directory does not.
+pub(super) const WITHOUT: &str =
+    "or run a directory with your own id alone: netup-run run --users single";
+
 /// Who asks.
 pub(super) struct Caller {
     uid: u32,
@@ -61,7 +65,7 @@ impl Caller {
     fn refusal(&self, message: String) -> Error {
         Error::new(ErrorKind::NotPermitted, message).hint(format!(
             "let root run: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {}; \
-             or use your own id alone with --users single",
+             {WITHOUT}",
             self.name.clone().unwrap_or_else(|| self.uid.to_string())
         ))
     }

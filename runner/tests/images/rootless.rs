@@ -67,6 +67,8 @@ fn without_ranges_nothing_is_made_narrower() {
     let ended = runner.run_with(&["image", "import", "it"], &archive()).unwrap();
     assert_eq!(ended.code, Some(4), "{ended}");
     assert!(ended.stderr.contains("usermod --add-subuids"), "{ended}");
+    // Not an option of this verb.
+    assert!(ended.stderr.contains("netup-run run --users single"), "{ended}");
     expect_empty(&runner, "a refused import");
 }
 

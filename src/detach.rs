@@ -65,16 +65,40 @@ pub async fn detach(selector: &Selector) -> Result<Vec<Detached>> {
 /// A refusal by the kernel, after everything else has been taken down.
 pub async fn detach_member(id: &AttachmentId, network: &NetworkName) -> Result<bool> {
     let host = Host::enter()?;
-    let gone = detach_member_locked(&host, id, network);
+    let gone = detach_if(&host, id, |record| record.network_name.as_ref() == Some(network));
     host.leave_less(gone)
 }
 
-fn detach_member_locked(host: &Host, id: &AttachmentId, network: &NetworkName) -> Result<bool> {
+/// As [`detach_member`], but only what was made for a container that was called so: under an id that
+/// several callers may use, another's is left alone.
+///
+/// ```no_run
+/// # async fn example() -> netup::Result<()> {
+/// use netup::ident::AttachmentId;
+/// let id = AttachmentId { container: "web".parse()?, ifname: "eth0".parse()? };
+/// let gone = netup::detach_member_of(&id, &"backend".parse()?, &"4711".parse()?).await?;
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// A refusal by the kernel, after everything else has been taken down.
+pub async fn detach_member_of(
+    id: &AttachmentId,
+    network: &NetworkName,
+    target: &TargetName,
+) -> Result<bool> {
+    let host = Host::enter()?;
+    let gone = detach_if(&host, id, |record| {
+        record.network_name.as_ref() == Some(network) && record.attachment.target == *target
+    });
+    host.leave_less(gone)
+}
+
+/// True if there was one and it was meant.
+fn detach_if(host: &Host, id: &AttachmentId, is_meant: impl Fn(&Record) -> bool) -> Result<bool> {
     let _lock = host.state.lock_attachment(id)?;
     match host.state.record(id)? {
-        Some(record) if record.network_name.as_ref() == Some(network) => {
-            take_down_whole(host, &record).map(|()| true)
-        }
+        Some(record) if is_meant(&record) => take_down_whole(host, &record).map(|()| true),
         Some(_) => Ok(false),
         None => detach_unrecorded_member(host, id),
     }
@@ -113,8 +137,9 @@ fn detach_members_of(
     keep: &dyn Fn(&AttachmentId) -> bool,
 ) -> Result<Collected> {
     let mut collected = Collected::default();
+    let is_member = |record: &Record| record.network_name.as_ref() == Some(network);
     for id in host.state.attachment_ids()?.into_iter().filter(|id| !keep(id)) {
-        match detach_member_locked(host, &id, network) {
+        match detach_if(host, &id, is_member) {
             Ok(true) => collected.removed.push(id),
             Ok(false) => {}
             Err(e) => collected.failed.push((id, e)),

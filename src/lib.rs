@@ -81,7 +81,7 @@ pub use attach::{Progress, Watch, attach, attach_watched, dry_run};
 pub use bandwidth::{Bandwidth, Rate};
 pub use bridging::{Bridging, VlanRange};
 pub use check::{check, check_member, is_attached};
-pub use detach::{Selector, detach, detach_member, detach_members};
+pub use detach::{Selector, detach, detach_member, detach_member_of, detach_members};
 pub use doctor::{doctor, may_attach};
 pub use error::{Error, ErrorKind, Result};
 pub use extend::{drift_of_extension, extend, retract, retract_members};

@@ -9,7 +9,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use crate::cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::ContainerName;
-use crate::network;
+use crate::network::{self, Attached};
 use crate::procfs;
 use crate::root;
 use crate::state::{Init, Record, State};
@@ -71,7 +71,8 @@ fn collect_one(state: &State, name: &ContainerName) -> Result<Option<Vec<&'stati
 pub fn clear(record: &Record) -> Result<Vec<&'static str>> {
     let steps: [(&'static str, Option<Result<()>>); 4] = [
         ("processes", record.init.map(|init| kill(&init))),
-        ("network", record.network.as_ref().map(network::discard)),
+        // Without a process there was nothing to connect.
+        ("network", record.network.as_ref().zip(record.init).map(disconnect)),
         ("cgroup", record.cgroup.as_deref().map(|path| discard_cgroup(record, path))),
         ("root", record.root.as_ref().map(root::discard)),
     ];
@@ -88,6 +89,10 @@ pub fn clear(record: &Record) -> Result<Vec<&'static str>> {
         Some(first) => Err(first.with_undo_failures(failures.collect())),
         None => Ok(undone),
     }
+}
+
+fn disconnect((attached, init): (&Attached, Init)) -> Result<()> {
+    network::discard(attached, init.pid)
 }
 
 /// Where no process was recorded there may be none of ours, but somebody else's of the same name.

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use netns_fixtures::probe::{TcpEcho, UdpEcho, ping, tcp_ask, udp_ask};
-use netns_fixtures::program::Started;
+use netns_fixtures::program::{self, Started};
 use netns_fixtures::runner::{Ground, Root, Runner};
 use netns_fixtures::{Dump, Node, isolate};
 use nix::mount::{MsFlags, mount};
@@ -138,6 +138,34 @@ fn an_end_leaves_the_host_as_it_was() {
         shell(&runner, &options, &root, script);
         ground.expect_unchanged(&runner, &before);
     }
+}
+
+/// The core's records are the same for all who have theirs elsewhere.
+#[test]
+fn a_container_of_the_same_name_keeps_its_network_when_another_is_cleared_away() {
+    let ground = ground();
+    let (runner, root) = (ground.runner(), ground.busybox().unwrap());
+    let mut dead = Staying::start(&runner, &["--net", "10.0.0.2/24", "--name", "twin"], &root);
+    let pids = dead.pids();
+    dead.runner.kill().unwrap();
+    soon("the end of all", || pids.iter().all(|pid| has_ended(*pid)));
+    let path = root.path().to_str().unwrap();
+    let elsewhere = |words: &[&str]| {
+        let mut command = runner.command(words).unwrap();
+        command.env("NETUP_RUN_STATE", ground.folder().join("elsewhere"));
+        program::start(command, b"").unwrap()
+    };
+    let words = ["run", "--net", "10.0.0.3/24", "--name", "twin", path, "/probe", "signals", "15"];
+    let mut living = elsewhere(&words);
+    living.await_line("ready", PATIENCE).unwrap();
+    let told = runner.run(&["gc"]).unwrap().success().unwrap();
+    assert!(told.contains("twin: undid its"), "{told}");
+    ping(ground.host(), "10.0.0.3".parse().unwrap()).unwrap();
+    end(living);
+    // That one took its own away.
+    let listed = ground.host().command("ip").args(["-br", "link"]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(!listed.contains("nu"), "{listed}");
 }
 
 /// Death without warning: the container ends, and what outlives it is undone by whoever comes next.

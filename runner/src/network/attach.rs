@@ -34,6 +34,7 @@ impl Attached {
 #[derive(Debug)]
 pub struct Attachment {
     attached: Attached,
+    child: i32,
     /// Holds the network namespace. If it went first, the kernel's own clearing away of it would
     /// keep us waiting for a lock that all changes of links share.
     _held: Target,
@@ -73,7 +74,7 @@ pub fn attach(network: &Network, site: Site<'_>, watch: Option<Watch<'_>>) -> Re
     let attached = Attached::new(site.name.clone());
     Ok(Connected {
         addresses: outcome.attachment.addresses,
-        way: Way::Veth(Box::new(Attachment { attached, _held: request.target })),
+        way: Way::Veth(Box::new(Attachment { attached, child: site.child, _held: request.target })),
     })
 }
 
@@ -96,18 +97,19 @@ fn request(network: &Network, name: &ContainerName, target: Target) -> Result<Re
 
 impl Attachment {
     pub fn detach(self) -> Result<()> {
-        discard(&self.attached)
+        discard(&self.attached, self.child)
     }
 }
 
-/// Undoes what a record tells of; nothing if it never came about.
+/// Undoes what a record tells of, with this child; nothing if it never came about. A container of the
+/// same name whose records are elsewhere keeps what it has.
 ///
 /// # Errors
 /// A refusal by the kernel, after everything else has been undone.
-pub fn discard(attached: &Attached) -> Result<()> {
+pub fn discard(attached: &Attached, child: i32) -> Result<()> {
     let container = attached.container.as_str().parse()?;
     let id = AttachmentId { container, ifname: INTERFACE.parse()? };
-    done(netup::detach_member(&id, &NETWORK.parse()?))?;
+    done(netup::detach_member_of(&id, &NETWORK.parse()?, &TargetName::Pid(child)))?;
     Ok(())
 }
 

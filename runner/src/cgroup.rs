@@ -83,18 +83,11 @@ impl Cgroup {
         lines(&self.path, &self.settings)
     }
 
-    /// Kills every process in it and below.
+    /// Removes it with what is below, when its container has ended. Whoever is in it still has a tenth
+    /// of a second to end, and is killed then.
     ///
     /// # Errors
-    /// If the kernel refuses.
-    pub fn kill(&self) -> Result<()> {
-        removal::kill(&self.path)
-    }
-
-    /// Removes it with what is below. Its processes must have been killed; dying ones are waited for.
-    ///
-    /// # Errors
-    /// If processes are left in it.
+    /// If processes are left in it, or the kernel refuses.
     pub fn remove(self) -> Result<()> {
         removal::remove(&self.path)
     }

@@ -84,12 +84,22 @@ fn what_is_in_it_is_killed_whole() {
     fs::create_dir_all(&below).unwrap();
     let mut here = process_in(cgroup.path(), "sleep 100 & wait");
     let mut there = process_in(&below, "trap '' TERM; sleep 100");
-    cgroup.kill().unwrap();
+    let started = Instant::now();
     cgroup.remove().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     assert!(!path.exists());
     for child in [&mut here, &mut there] {
         assert_eq!(child.wait().unwrap().signal(), Some(9));
     }
+}
+
+#[test]
+fn what_is_about_to_end_ends_by_itself() {
+    let folder = Folder::new("ending");
+    let cgroup = folder.create("web");
+    let mut child = process_in(cgroup.path(), "sleep 0.01; exit 3");
+    cgroup.remove().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(3));
 }
 
 #[test]
@@ -136,7 +146,6 @@ fn frozen_processes_do_nothing() {
     assert!(grows());
     cgroup::freeze(cgroup.path()).unwrap();
     // A frozen one can be killed.
-    cgroup.kill().unwrap();
     cgroup.remove().unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(9));
 }

@@ -3,6 +3,12 @@
 mod pty;
 mod running;
 
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
 use netns_fixtures::isolate;
 use netns_fixtures::program::Ended;
 use netns_fixtures::runner::{Ground, Runner};
@@ -191,4 +197,25 @@ fn nobody_is_in_the_hosts_root_while_a_container_is_being_made() {
     exec(&runner, &[], "slow", &["/bin/kill", "-TERM", "-1"]);
     slowly.kill().unwrap();
     slowly.wait().unwrap();
+}
+
+/// As a process of another exec would that hangs before it is in the container.
+#[test]
+fn whoever_stays_in_the_cgroup_does_not_keep_the_container() {
+    let ground = ground();
+    let staying = stay(&ground, &ground.runner(), "kept", &[]);
+    let pid = staying.pids()[0];
+    let own = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
+    let pure = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let cgroup =
+        Path::new(if pure { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/unified" }).join(&own[1..]);
+    let mut stuck = Command::new("sleep").arg("1000").spawn().unwrap();
+    fs::write(cgroup.join("cgroup.procs"), stuck.id().to_string()).unwrap();
+    let started = Instant::now();
+    let ended = staying.end();
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended}");
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert_eq!(stuck.wait().unwrap().signal(), Some(9));
+    assert!(!cgroup.exists());
 }

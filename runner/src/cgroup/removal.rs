@@ -14,13 +14,16 @@ use crate::error::Result;
 
 /// How long killed processes may take to be gone, most of which is giving their memory back.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a process may take that ends by itself when its container has: to kill it at once would
+/// change the status of an `exec` whose own process is just about to tell it.
+const ENDING: Duration = Duration::from_millis(100);
 /// How long a process may take that dies with its runner.
 const DYING: Duration = Duration::from_secs(1);
 const FIRST_WAIT: Duration = Duration::from_micros(50);
 const LONGEST_WAIT: Duration = Duration::from_millis(10);
 
 /// Kills every process in a cgroup and below, at once (`cgroup.kill`, Linux 5.14).
-pub fn kill(path: &Path) -> Result<()> {
+fn kill(path: &Path) -> Result<()> {
     absent_ok(fs::write(path.join("cgroup.kill"), "1")).map_err(|e| failed("kill", path, &e))
 }
 
@@ -30,7 +33,7 @@ pub fn kill(path: &Path) -> Result<()> {
 /// If processes stay in it.
 pub fn discard(path: &Path) -> Result<()> {
     kill(path)?;
-    remove(path)
+    remove_within(path, PATIENCE)
 }
 
 /// Removes a cgroup in which there should never have been a process, unless somebody else's are.
@@ -44,11 +47,16 @@ pub fn abandon(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes a cgroup with what is below it, and the directory for all if this was the last.
+/// Removes the cgroup of a container that has ended. Who is still in it is none of the container's:
+/// the process of an `exec` that stands outside, or somebody whom others put there.
 pub fn remove(path: &Path) -> Result<()> {
-    remove_within(path, PATIENCE)
+    match remove_within(path, ENDING) {
+        Err(e) if e.errno() == Some(Errno::BUSY) => discard(path),
+        removed => removed,
+    }
 }
 
+/// With what is below it, and the directory for all if this was the last.
 fn remove_within(path: &Path, patience: Duration) -> Result<()> {
     let started = Instant::now();
     let mut wait = FIRST_WAIT;

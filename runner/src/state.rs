@@ -56,12 +56,6 @@ impl State {
         Self { folder: folder.into() }
     }
 
-    /// The folder; it is there once a name was claimed.
-    #[must_use]
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// The record of a running container.
     ///
     /// # Errors

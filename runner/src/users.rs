@@ -30,10 +30,6 @@ pub struct Identity {
     pub groups: Vec<u32>,
     /// The home directory that `/etc/passwd` gives, if it is an absolute path.
     pub home: Option<PathBuf>,
-    /// The login shell that `/etc/passwd` gives.
-    pub shell: Option<PathBuf>,
-    /// The user's name, if `/etc/passwd` knows the user.
-    pub name: Option<String>,
 }
 
 /// Who is meant by `spec`, with the texts of the container's `/etc/passwd` and `/etc/group` (empty if
@@ -61,15 +57,7 @@ pub fn identify(spec: &str, passwd: &[u8], group: &[u8]) -> Result<Identity> {
         (None, Some(entry)) => (entry.gid, groups_of(entry, group)?),
         (None, None) => (0, Vec::new()),
     };
-    let entry = entry.as_ref();
-    Ok(Identity {
-        uid,
-        gid,
-        groups,
-        home: entry.and_then(|entry| absolute(entry.home)),
-        shell: entry.and_then(|entry| absolute(entry.shell)),
-        name: entry.map(|entry| String::from_utf8_lossy(entry.name).into_owned()),
-    })
+    Ok(Identity { uid, gid, groups, home: entry.and_then(|entry| absolute(entry.home)) })
 }
 
 fn check_size(path: &str, content: &[u8]) -> Result<()> {
@@ -131,7 +119,6 @@ struct User<'a> {
     uid: u32,
     gid: u32,
     home: &'a [u8],
-    shell: &'a [u8],
 }
 
 impl<'a> User<'a> {
@@ -142,7 +129,9 @@ impl<'a> User<'a> {
         let uid = id(fields.next()?)?;
         let gid = id(fields.next()?)?;
         let _comment = fields.next()?;
-        Some(Self { name, uid, gid, home: fields.next()?, shell: fields.next()? })
+        let home = fields.next()?;
+        let _shell = fields.next()?;
+        Some(Self { name, uid, gid, home })
     }
 
     fn is(&self, who: &Who) -> bool {
@@ -232,15 +221,9 @@ mod tests {
     }
 
     #[test]
-    fn a_name_brings_its_groups_home_and_shell() {
-        let www = Identity {
-            uid: 33,
-            gid: 33,
-            groups: vec![4, 110],
-            home: Some("/var/www".into()),
-            shell: Some("/usr/sbin/nologin".into()),
-            name: Some("www-data".to_owned()),
-        };
+    fn a_name_brings_its_groups_and_home() {
+        let home = Some("/var/www".into());
+        let www = Identity { uid: 33, gid: 33, groups: vec![4, 110], home };
         assert_eq!(who("www-data"), www);
         assert_eq!(who("33"), www);
     }
@@ -262,7 +245,7 @@ mod tests {
     fn a_number_is_an_id_whatever_the_file_calls_it() {
         let identity = who("1000");
         assert_eq!((identity.uid, identity.gid), (1000, 0));
-        assert_eq!((identity.home, identity.name), (None, None));
+        assert_eq!(identity.home, None);
     }
 
     #[test]

@@ -18,10 +18,6 @@ pub struct Config {
     pub workdir: Option<String>,
     /// `USER[:GROUP]`.
     pub user: Option<String>,
-    /// The signal that asks the command to end, by name or number.
-    pub stop_signal: Option<String>,
-    /// `PORT/PROTOCOL` that the command listens to.
-    pub exposed: Vec<String>,
 }
 
 /// An image configuration file: image-spec/config.md.
@@ -42,8 +38,6 @@ struct Execution {
     cmd: Option<Vec<String>>,
     working_dir: Option<String>,
     user: Option<String>,
-    stop_signal: Option<String>,
-    exposed_ports: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -73,13 +67,6 @@ impl ConfigFile {
             cmd: execution.cmd.unwrap_or_default(),
             workdir: given(execution.working_dir),
             user: given(execution.user),
-            stop_signal: given(execution.stop_signal),
-            exposed: execution
-                .exposed_ports
-                .unwrap_or_default()
-                .into_iter()
-                .map(|(k, _)| k)
-                .collect(),
         }
     }
 }
@@ -99,7 +86,6 @@ mod tests {
         let config = file.into_config();
         assert_eq!((config.env, config.cmd), (vec!["A=b".to_owned()], vec!["sh".to_owned()]));
         assert_eq!((config.workdir, config.user.as_deref()), (None, Some("33:0")));
-        assert_eq!(config.exposed, ["80/tcp"]);
-        assert!(config.entrypoint.is_empty() && config.stop_signal.is_some());
+        assert!(config.entrypoint.is_empty());
     }
 }

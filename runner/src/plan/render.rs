@@ -177,8 +177,7 @@ fn execute(command: &[impl AsRef<OsStr>]) -> String {
 }
 
 /// The word as a shell takes it.
-#[must_use]
-pub fn shell_word(word: &OsStr) -> String {
+fn shell_word(word: &OsStr) -> String {
     let text = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

@@ -8,10 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::io::Errno;
 use rustix::thread::futex;
 
-pub use libc::{
-    CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER,
-    CLONE_NEWUTS,
-};
+pub use libc::{CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUSER};
 
 /// From linux/sched.h; libc's is an `int`, which it does not fit into.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;

@@ -132,7 +132,7 @@ impl UserNamespace {
         write(child, "uid_map", &lines(&self.uids))
     }
 
-    /// What [`write_maps`](Self::write_maps) does, as commands; `child` stands for the PID.
+    /// What `write_maps` does, as commands; `child` stands for the PID.
     #[must_use]
     pub fn lines(&self, child: &str) -> Vec<String> {
         let file =

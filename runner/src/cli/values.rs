@@ -104,32 +104,34 @@ fn permissions(text: &str) -> Result<u32> {
     }
 }
 
+/// In the order of their numbers, asm-generic/resource.h.
+const RESOURCES: [&str; 16] = [
+    "cpu",
+    "fsize",
+    "data",
+    "stack",
+    "core",
+    "rss",
+    "nproc",
+    "nofile",
+    "memlock",
+    "as",
+    "locks",
+    "sigpending",
+    "msgqueue",
+    "nice",
+    "rtprio",
+    "rttime",
+];
+
 /// `NAME=SOFT[:HARD]`, with the names of setrlimit(2).
 pub(super) fn rlimit(text: &str) -> Result<(u32, u64, u64)> {
-    const NAMES: [&str; 16] = [
-        "cpu",
-        "fsize",
-        "data",
-        "stack",
-        "core",
-        "rss",
-        "nproc",
-        "nofile",
-        "memlock",
-        "as",
-        "locks",
-        "sigpending",
-        "msgqueue",
-        "nice",
-        "rtprio",
-        "rttime",
-    ];
     let wrong = |why: &str| {
         Error::invalid(format!("--rlimit {text:?} {why}"))
             .hint("give --rlimit nofile=1024 or --rlimit nofile=1024:4096")
     };
     let (name, values) = text.split_once('=').ok_or_else(|| wrong("has no ="))?;
-    let resource = NAMES.iter().position(|known| name.eq_ignore_ascii_case(known));
+    let resource = RESOURCES.iter().position(|known| name.eq_ignore_ascii_case(known));
     let resource = resource.ok_or_else(|| wrong("names no resource"))? as u32;
     let (soft, hard) = values.split_once(':').unwrap_or((values, values));
     let number = |value: &str| match value {
@@ -138,9 +140,8 @@ pub(super) fn rlimit(text: &str) -> Result<(u32, u64, u64)> {
             .parse()
             .map_err(|_bad: std::num::ParseIntError| wrong("has a value that is no number")),
     };
-    let (soft, hard) = (number(soft)?, number(hard)?);
-    if soft > hard {
-        return Err(wrong("has a soft limit above the hard one"));
+    match (number(soft)?, number(hard)?) {
+        (soft, hard) if soft > hard => Err(wrong("has a soft limit above the hard one")),
+        (soft, hard) => Ok((resource, soft, hard)),
     }
-    Ok((resource, soft, hard))
 }

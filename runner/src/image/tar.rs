@@ -177,16 +177,10 @@ impl<R: Skip> Reader<R> {
         link: Vec<u8>,
         records: &Records,
     ) -> Result<Kind> {
+        if let Some(holes) = self.holes(header, records)? {
+            return self.sparse(holes);
+        }
         let kind = match header.entry_type() {
-            EntryType::GNUSparse => {
-                let sparse = sparse::of_gnu_header(header, || self.extra_block())?;
-                return self.sparse(sparse);
-            }
-            EntryType::Regular | EntryType::Continuous if records.sparse.is_some() => {
-                let sparse = records.sparse.clone().unwrap_or_default();
-                let sparse = sparse.resolve(|| self.map_block())?;
-                return self.sparse(sparse);
-            }
             // Before POSIX a folder was known by its name.
             EntryType::Regular if path.ends_with(b"/") => Kind::Directory,
             EntryType::Regular | EntryType::Continuous => return Ok(Kind::File(self.left)),
@@ -196,16 +190,26 @@ impl<R: Skip> Reader<R> {
             EntryType::Char => device(header, Kind::CharacterDevice)?,
             EntryType::Block => device(header, Kind::BlockDevice)?,
             EntryType::Fifo => Kind::Fifo,
-            other => {
-                let letter = char::from(other.as_byte()).escape_default();
-                return Err(bad(format!("an entry has the unknown type '{letter}'")));
-            }
+            other => return Err(unknown(other)),
         };
         // Parsers disagree whether content follows these.
         if self.left > 0 {
             return Err(bad("an entry that is no file has content"));
         }
         Ok(kind)
+    }
+
+    /// Where the content of a file lies that has holes, by the old GNU header or by the records.
+    fn holes(&mut self, header: &Header, records: &Records) -> Result<Option<Sparse>> {
+        match (header.entry_type(), &records.sparse) {
+            (EntryType::GNUSparse, _) => {
+                sparse::of_gnu_header(header, || self.extra_block()).map(Some)
+            }
+            (EntryType::Regular | EntryType::Continuous, Some(described)) => {
+                described.clone().resolve(|| self.map_block()).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     fn sparse(&self, sparse: Sparse) -> Result<Kind> {
@@ -343,6 +347,11 @@ pub(super) fn damage(error: io::Error) -> Error {
         (None, io::ErrorKind::UnexpectedEof) => bad("the archive is cut off"),
         (None, _) => bad(format!("the archive is damaged: {error}")),
     }
+}
+
+fn unknown(kind: EntryType) -> Error {
+    let letter = char::from(kind.as_byte()).escape_default();
+    bad(format!("an entry has the unknown type '{letter}'"))
 }
 
 fn bad(message: impl Into<String>) -> Error {

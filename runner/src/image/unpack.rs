@@ -122,14 +122,12 @@ impl Writer {
         let folder = self.folders.of(path)?;
         match &entry.kind {
             Kind::File(size) => {
-                self.count(*size)?;
-                let file = self.create(&folder, name)?;
+                let file = self.create(&folder, name, *size)?;
                 copy(content, &file, *size)?;
                 finish_file(entry, &file)
             }
             Kind::Sparse(sparse) => {
-                self.count(sparse.size)?;
-                let file = self.create(&folder, name)?;
+                let file = self.create(&folder, name, sparse.size)?;
                 copy_pieces(content, &file, sparse)?;
                 finish_file(entry, &file)
             }
@@ -176,7 +174,9 @@ impl Writer {
         .map_err(failed("create"))
     }
 
-    fn create(&mut self, folder: &Folder, name: &OsStr) -> Result<File> {
+    /// An empty file, whose size is counted.
+    fn create(&mut self, folder: &Folder, name: &OsStr, size: u64) -> Result<File> {
+        self.count(size)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;

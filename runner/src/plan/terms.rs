@@ -42,22 +42,21 @@ impl Terms {
     /// `None` if the plan ends in no command, which no plan does.
     #[must_use]
     pub fn of(run: &Run, plan: &Plan) -> Option<Self> {
-        let find = |wanted: fn(&Step) -> bool| plan.command.iter().find(|step| wanted(step));
-        let Some(Step::Identity { user, of_root, of_others, set_groups }) =
-            find(|step| matches!(step, Step::Identity { .. }))
-        else {
-            return None;
-        };
-        let Some(Step::WorkingDirectory(cwd)) =
-            find(|step| matches!(step, Step::WorkingDirectory(_)))
-        else {
-            return None;
-        };
-        let Some(Step::Execute { environment, .. }) =
-            find(|step| matches!(step, Step::Execute { .. }))
-        else {
-            return None;
-        };
+        let (user, of_root, of_others, set_groups) =
+            plan.command.iter().find_map(|step| match step {
+                Step::Identity { user, of_root, of_others, set_groups } => {
+                    Some((user, of_root, of_others, set_groups))
+                }
+                _ => None,
+            })?;
+        let cwd = plan.command.iter().find_map(|step| match step {
+            Step::WorkingDirectory(cwd) => Some(cwd),
+            _ => None,
+        })?;
+        let environment = plan.command.iter().find_map(|step| match step {
+            Step::Execute { environment, .. } => Some(environment),
+            _ => None,
+        })?;
         // One that existed before was entered and not made, but is to be entered here too.
         let network = if run.net == Net::Host { 0 } else { NEWNET };
         Some(Self {

@@ -12,7 +12,6 @@
 //! 5. the process that it makes is the first that the container can see, and takes the same steps on
 //!    the way to its command as the container's own did, from the record ([`Terms`]).
 
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::thread;
@@ -114,7 +113,9 @@ fn enterable(name: &ContainerName, init: &Init, terms: &Terms) -> Result<OwnedFd
         return Err(Error::new(ErrorKind::NotPermitted, message)
             .hint("with --nested-users only root can use exec"));
     }
-    for child in children(init.pid)? {
+    // The oldest is the command, as long as it runs, unless one is still to be reaped that helped to make
+    // the container; the container ends with the command.
+    for child in procfs::children(init.pid)? {
         let Ok(held) = hold(name, child, u64::MAX) else { continue };
         // The handle was there before this look, so both mean the same process.
         let parent = procfs::status(child)?.map(|status| status.parent);
@@ -139,15 +140,6 @@ fn hold(name: &ContainerName, pid: i32, seen: u64) -> Result<OwnedFd> {
 fn has_ended(process: &OwnedFd) -> bool {
     let mut one = [PollFd::new(process, PollFlags::IN)];
     !poll(&mut one, Some(&Timespec::default())).is_ok_and(|ready| ready == 0)
-}
-
-/// The oldest first. That is the command, as long as it runs, unless one is still to be reaped that
-/// helped to make the container; the container ends with the command.
-fn children(pid: i32) -> Result<Vec<i32>> {
-    let path = format!("/proc/{pid}/task/{pid}/children");
-    let children =
-        fs::read_to_string(&path).map_err(|error| Error::io(format!("read {path}"), &error))?;
-    Ok(children.split_whitespace().filter_map(|child| child.parse().ok()).collect())
 }
 
 fn open_cgroup(path: &Path) -> Result<OwnedFd> {

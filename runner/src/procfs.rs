@@ -76,6 +76,17 @@ fn start_tick(stat: &str) -> Option<u64> {
     after_name.split_whitespace().nth(19)?.parse().ok()
 }
 
+/// The children of a process, the oldest first.
+///
+/// # Errors
+/// If it is gone, or the kernel keeps no such list (`CONFIG_PROC_CHILDREN`).
+pub fn children(pid: i32) -> Result<Vec<i32>> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let children =
+        fs::read_to_string(&path).map_err(|error| Error::io(format!("read {path}"), &error))?;
+    Ok(children.split_whitespace().filter_map(|child| child.parse().ok()).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -103,7 +103,6 @@ impl Terms {
             await_runner: None,
             execute: Step::Execute { command: process.command.clone(), environment },
         };
-        // A container's own command dies with PID 1, from its first moment on.
-        std::iter::once(Step::DieWithParent).chain(way.steps()).collect()
+        way.steps()
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use netns_fixtures::program::Started;
-use netns_fixtures::runner::{Ground, Runner};
+use netns_fixtures::runner::{Ground, Root, Runner};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 
@@ -26,7 +26,8 @@ impl DeadMount {
     fn at(path: PathBuf) -> Self {
         fs::create_dir_all(&path).unwrap();
         let fuse = OpenOptions::new().read(true).write(true).open("/dev/fuse").unwrap();
-        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", fuse.as_raw_fd());
+        let options =
+            format!("fd={},rootmode=40000,user_id=0,group_id=0,allow_other", fuse.as_raw_fd());
         let (kind, options) = (Some("fuse"), Some(options.as_str()));
         mount(kind, &path, kind, MsFlags::empty(), options).unwrap();
         Self { path, _unanswered: fuse }
@@ -115,17 +116,21 @@ fn one_whose_mounts_hang_is_ended_by_a_signal() {
 #[test]
 fn one_whose_command_hangs_is_ended_by_a_signal_in_run_and_in_exec() {
     let ground = alone();
-    let (runner, root) = (ground.runner(), ground.minimal().unwrap());
+    let user = ground.user().unwrap();
+    let root = Root::minimal(user.home.join("root")).unwrap().owned_by(&user).unwrap();
     // Below the base itself, so that nobody looks into it before the command is executed.
     let dead = DeadMount::at(root.at("dead"));
-    let direct = ["-q", "--writes", "direct"];
-    runner.probe(&direct, &root, &["exit", "0"]).unwrap();
-    let words = [&["run"], &direct[..], &[text(root.path()), "/dead/command"]].concat();
-    // With the one that has detached the old root, which is reaped later.
-    each_ends(&ground, &runner, &words, 2);
-    let staying = Staying::start(&runner, &[&direct[..], &["--name", "entered"]].concat(), &root);
-    each_ends(&ground, &runner, &["exec", "entered", "/dead/command"], 1);
-    assert_eq!(staying.end().code, Some(0));
+    for runner in [ground.runner(), ground.runner_of(&user)] {
+        let direct = ["-q", "--writes", "direct"];
+        runner.probe(&direct, &root, &["exit", "0"]).unwrap();
+        let words = [&["run"], &direct[..], &[text(root.path()), "/dead/command"]].concat();
+        // With the one that has detached the old root, which is reaped later.
+        each_ends(&ground, &runner, &words, 2);
+        let staying =
+            Staying::start(&runner, &[&direct[..], &["--name", "entered"]].concat(), &root);
+        each_ends(&ground, &runner, &["exec", "entered", "/dead/command"], 1);
+        assert_eq!(staying.end().code, Some(0));
+    }
     drop(dead);
 }
 

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use netns_fixtures::isolate;
 use netns_fixtures::program::{self, Ended};
-use netns_fixtures::runner::{Ground, Root, Runner};
-use running::{PATIENCE, alone, ground};
+use netns_fixtures::runner::{Ground, Root, Runner, User};
+use running::{PATIENCE, ground};
 
 isolate!();
 
@@ -33,17 +33,19 @@ fn text(root: &Root) -> &str {
 
 #[test]
 fn too_many_processes_of_the_user() {
-    // Others of the user's would be counted.
-    let ground = alone();
-    let user = ground.user().unwrap();
-    let root = ground.minimal().unwrap().owned_by(&user).unwrap();
+    let ground = ground();
+    // Processes of other tests would be counted, of those that just end as well.
+    let user = User { id: 64_777, ..ground.user_without_ranges().unwrap() };
+    user.own(&user.home).unwrap();
+    user.own(&user.runtime).unwrap();
+    let root = ground.minimal().unwrap();
     let id = user.id.to_string();
     let become_user = ["--reuid", &id, "--regid", &id, "--clear-groups", "--"];
-    // With the runner itself, and the container's first process, who has nobody to map its ids.
-    for (most, missing) in [("1", "clone3"), ("2", "newgidmap")] {
+    // With the runner itself, and with the container's first process.
+    for (most, missing) in [("1", "clone3"), ("2", "clone(CLONE_VM)")] {
         let limit = format!("--nproc={most}");
         let way = [&["prlimit", &limit, "setpriv"], &become_user[..]].concat();
-        let words = ["run", "--no-init", text(&root), "/probe", "exit", "0"];
+        let words = ["run", "--users", "single", text(&root), "/probe", "exit", "0"];
         let ended = run_by(&ground, &way, &ground.runner_of(&user), &words);
         expect_refusal(&ended, ["EAGAIN", "ulimit -u"]);
         assert!(ended.stderr.contains(missing), "{ended}");

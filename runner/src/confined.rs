@@ -67,7 +67,8 @@ pub(crate) fn start<T: Serialize>(
         let result = prepare(wait, users, parent).and_then(|()| work());
         say.write_all(&encode(&result)).map_or(1, |()| 0)
     });
-    let child = child.map_err(|errno| refusal::of_namespaces(Namespaces::of(flags), errno))?;
+    let child =
+        child.map_err(|errno| refusal::of_namespaces("clone3", Namespaces::of(flags), errno))?;
     let confined = Confined { child, report, waited: false, result: PhantomData };
     if let Some(users) = users {
         users.write_maps(confined.child.pid, &Ending::Uncaught)?;

@@ -104,7 +104,7 @@ fn network(
     let failed = |errno| Error::kernel("end the process that the network is planned for", errno);
     let flags = clone::CLONE_NEWNET | if users.is_some() { clone::CLONE_NEWUSER } else { 0 };
     let child = clone::spawn(flags, None, wait_for_the_end)
-        .map_err(|errno| refusal::of_namespaces(Namespaces::of(flags), errno))?;
+        .map_err(|errno| refusal::of_namespaces("clone3", Namespaces::of(flags), errno))?;
     let lines = network::preview(wanted, name, child.pid);
     pidfd_send_signal(&child.pidfd, Signal::KILL).map_err(failed)?;
     waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED).map_err(failed)?;

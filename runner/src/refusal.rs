@@ -32,9 +32,9 @@ const LIMITS: [(&str, &str); 7] = [
     ("CLONE_NEWCGROUP", "max_cgroup_namespaces"),
 ];
 
-/// A clone3(2) that made no process in these namespaces.
-pub(crate) fn of_namespaces(namespaces: Namespaces, errno: Errno) -> Error {
-    let call = format!("clone3({namespaces})");
+/// A clone3(2) that made no process in these namespaces, or an unshare(2) that did not make them.
+pub(crate) fn of_namespaces(call: &str, namespaces: Namespaces, errno: Errno) -> Error {
+    let call = format!("{call}({namespaces})");
     match errno {
         Errno::PERM | Errno::ACCESS if namespaces.has_users() => of_users(call, errno),
         Errno::PERM => Error::kernel(call, errno).hint(
@@ -109,7 +109,7 @@ fn switched(file: &str, value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::Net;
+    use crate::sys::clone::{CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUSER};
 
     #[test]
     fn the_switch_that_is_set_is_named() {
@@ -123,16 +123,16 @@ mod tests {
     #[test]
     fn a_limit_of_none_is_named_if_the_kind_was_wanted() {
         let none = |file: &str, value: &str| (file, value) == ("user/max_net_namespaces", "0");
-        let hint = reached(Namespaces::new(&Net::None, false), none);
+        let hint = reached(Namespaces::of(CLONE_NEWNS | CLONE_NEWNET), none);
         assert!(hint.starts_with("/proc/sys/user/max_net_namespaces allows none"), "{hint}");
-        let hint = reached(Namespaces::new(&Net::Host, false), none);
+        let hint = reached(Namespaces::of(CLONE_NEWNS), none);
         assert!(hint.contains("max_*_namespaces"), "{hint}");
     }
 
     #[test]
     fn a_refusal_without_a_known_remedy_has_none() {
-        let namespaces = Namespaces::new(&Net::None, true);
-        let error = of_namespaces(namespaces, Errno::NOMEM);
+        let namespaces = Namespaces::of(CLONE_NEWNS | CLONE_NEWUSER);
+        let error = of_namespaces("clone3", namespaces, Errno::NOMEM);
         assert_eq!(error.to_string(), error.message());
     }
 }

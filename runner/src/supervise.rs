@@ -62,16 +62,16 @@ pub fn supervise(
 pub fn until_the_command_ends(
     command: impl AsFd,
     child: BorrowedFd<'_>,
-    signals: &SignalFd,
+    received: &SignalFd,
 ) -> Result<()> {
     loop {
         let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-        let mut fds = [command.as_fd(), child, signals.as_fd()].map(readable);
+        let mut fds = [command.as_fd(), child, received.as_fd()].map(readable);
         until_ready(&mut fds)?;
         if fds[..2].iter().any(|fd| !fd.revents().is_empty()) {
             return Ok(());
         }
-        pass_on_all(child, signals, None)?;
+        pass_on_all(child, received, None)?;
     }
 }
 

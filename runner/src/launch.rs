@@ -61,7 +61,8 @@ impl<'a> Launch<'a> {
         ending: &'a Ending,
     ) -> Result<Self> {
         let flags = plan.namespaces.flags();
-        let (waiting, pivoted) = plan.has_init().then(detacher::pair).transpose()?.unzip();
+        let (waiting, pivoted) =
+            plan.is_detached_beside().then(detacher::pair).transpose()?.unzip();
         let enter = |channel| inside::enter(plan, channel, pivoted);
         let mut launch = Self::spawn(flags, cgroup, ending, enter)?
             .map_err(|errno| refusal::of_namespaces("clone3", plan.namespaces, errno))?;
@@ -70,8 +71,6 @@ impl<'a> Launch<'a> {
             // If the process failed meanwhile, that is why there is nothing to enter.
             launch.detacher = Some(detacher.map_err(|error| launch.failure().unwrap_or(error))?);
         }
-        // The detacher has it too, for a moment longer, and has time.
-        sealed::let_mount_go();
         if plan.enters_network() {
             launch.netns = Some(launch.hand_over_network()?);
         }
@@ -218,6 +217,8 @@ impl<'a> Launch<'a> {
     /// # Errors
     /// Why it does not, or that a signal ended the wait.
     pub fn wait_for_command(mut self) -> Result<Running> {
+        // Nothing else is left to be done meanwhile.
+        sealed::let_mount_go();
         // The channel ends when the command is executed, and also if somebody is killed before.
         let mut executing = false;
         loop {

@@ -127,10 +127,10 @@ fn late_network(run: &Run, observed: &Observed) -> Vec<Step> {
 }
 
 impl Plan {
-    /// Whether a first process of ours stays.
+    /// Whether somebody else than the container's first process detaches the old root.
     #[must_use]
-    pub fn has_init(&self) -> bool {
-        self.container.contains(&Step::Init)
+    pub fn is_detached_beside(&self) -> bool {
+        self.command.contains(&Step::AwaitDetached)
     }
 
     /// Whether the command is root's in the container, as far as that can be told without its

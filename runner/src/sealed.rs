@@ -66,7 +66,8 @@ pub fn keep_mount() {
     }
 }
 
-/// Closes that descriptor, while nobody waits for us.
+/// Closes that descriptor, while nobody waits for us: after all who had copies of it, for a processor that
+/// is busy in the kernel, as one that makes a network namespace is, lets whoever waits for RCU wait.
 pub(crate) fn let_mount_go() {
     match MOUNT.swap(-1, Ordering::Relaxed) {
         -1 => {}

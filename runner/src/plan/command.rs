@@ -83,7 +83,7 @@ pub(super) fn steps(run: &Run, observed: &Observed) -> Result<Vec<Step>> {
         Net::None | Net::Host | Net::Join(_) | Net::Userspace { .. } => None,
     };
     let way = Way {
-        await_detached: run.init,
+        await_detached: is_detached_beside(run),
         await_runner,
         process,
         limits: process.rlimits.clone(),
@@ -95,6 +95,13 @@ pub(super) fn steps(run: &Run, observed: &Observed) -> Result<Vec<Step>> {
         execute: Step::Execute { command: words(process, &observed.image)?, environment },
     };
     Ok(way.steps())
+}
+
+/// Whether somebody else detaches the old root, for the kernel holds who does it for long. Where the
+/// runner makes a network meanwhile, which takes longer, the first process has the time, and another
+/// process would only be in the runner's way.
+fn is_detached_beside(run: &Run) -> bool {
+    run.init && !matches!(run.net, Net::Attach(_))
 }
 
 fn identity(run: &Run, observed: &Observed) -> Result<Step> {

@@ -55,8 +55,7 @@ static MOUNT: AtomicI32 = AtomicI32::new(-1);
 /// done so by a descriptor of its own that is closed by now has none to keep.
 ///
 /// A mount that is attached nowhere goes with its descriptor, and the kernel makes whoever closes the last
-/// one wait for RCU, a twentieth of a millisecond (`dissolve_on_fput` in fs/namespace.c): see
-/// [`let_mount_go`].
+/// one wait for RCU (`dissolve_on_fput` in fs/namespace.c), so a run closes it when it has nothing to do.
 pub fn keep_mount() {
     let name = linux_execfn().to_str().unwrap_or_default();
     let number = name.strip_prefix("/dev/fd/").and_then(|number| number.parse().ok());

@@ -135,6 +135,13 @@ impl Ground {
     }
 }
 
+impl Drop for Ground {
+    /// A runner that a test killed leaves a control group, which is not in our folder.
+    fn drop(&mut self) {
+        self.runner().run(&["gc"]).ok();
+    }
+}
+
 /// One tmpfs per process, without the restrictions that the laboratory's /run has.
 fn base() -> io::Result<&'static Path> {
     static BASE: OnceLock<Result<PathBuf, String>> = OnceLock::new();

@@ -234,6 +234,25 @@ fn no_descriptor_of_the_caller_is_inherited() {
 }
 
 #[test]
+fn what_the_caller_has_closed_is_empty_and_nothing_of_the_hosts() {
+    let ground = ground();
+    let root = ground.busybox().unwrap();
+    let cases =
+        [("<&-", 0, "-i"), (">&-", 1, "-i"), ("2>&-", 2, "-i"), ("<&- 2>&-", 0, "--no-init")];
+    for (closing, number, option) in cases {
+        let script = format!("exec \"$@\" {closing}");
+        let told = if number == 1 { 2 } else { 1 };
+        let inside = format!("is=$(readlink /proc/$$/fd/{number}); echo $is >&{told}");
+        let path = root.path().to_str().unwrap();
+        let words = ["run", "-q", "-i", option, path, "sh", "-c", &inside];
+        let ended = running::through_a_shell(&ground, &ground.runner(), &script, &words);
+        let said = if told == 1 { &ended.stdout } else { &ended.stderr };
+        assert!(said.trim_end().ends_with("null"), "{closing} {option}: {ended}");
+        assert_eq!(ended.code, Some(0), "{closing} {option}: {ended}");
+    }
+}
+
+#[test]
 fn standard_input_is_read_only_on_request() {
     let ground = ground();
     let root = ground.busybox().unwrap();

@@ -1,6 +1,6 @@
 //! Where the program begins. Part of the binary only: a test brings a `main` of its own.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, IntoRawFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -127,15 +127,20 @@ extern "C" fn main(_count: libc::c_int, _words: *const *const libc::c_char) -> l
 /// What is opened later is not to be taken for input or output, so the lowest three numbers are in use.
 fn open_standard_descriptors() -> Result<(), Errno> {
     // SAFETY: the kernel is asked whether they are open; nothing else is done with them.
-    let standard = [0, 1, 2].map(|number| unsafe { BorrowedFd::borrow_raw(number) });
+    let standard = [0_i32, 1, 2].map(|number| unsafe { BorrowedFd::borrow_raw(number) });
     let mut looked_at =
         standard.each_ref().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::empty()));
     let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
     rustix::io::retry_on_intr(|| poll(&mut looked_at, Some(&now)))?;
-    for seen in looked_at {
+    for (number, seen) in (0..).zip(looked_at) {
+        // So says the kernel of those that are there as a path alone, too, as that of our own mount is if
+        // its number was free.
         if seen.revents().contains(PollFlags::NVAL) {
-            // The lowest number that is free, which is this one.
-            std::mem::forget(openat(CWD, "/dev/null", OFlags::RDWR, Mode::empty())?);
+            let null = openat(CWD, "/dev/null", OFlags::RDWR, Mode::empty())?.into_raw_fd();
+            if null != number {
+                // SAFETY: both are ours alone; what had the number is closed.
+                unsafe { (libc::dup2(null, number), libc::close(null)) };
+            }
         }
     }
     Ok(())

@@ -5,7 +5,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use netns_fixtures::program::{Ended, Started};
+use netns_fixtures::program::{self, Ended, Started};
 use netns_fixtures::runner::{Ground, Root, Runner};
 use nix::sys::signal::Signal;
 
@@ -30,6 +30,17 @@ pub fn shell(runner: &Runner, options: &[&str], root: &Root, script: &str) -> En
     let path = root.path().to_str().expect("a path in plain letters");
     let words = [&["run"], options, &[path, "/bin/sh", "-c", script]].concat();
     runner.run(&words).expect("a run that ends")
+}
+
+/// The runner with these words, executed by a shell of the host's: it is `"$@"` in the script.
+#[track_caller]
+pub fn through_a_shell(ground: &Ground, runner: &Runner, script: &str, words: &[&str]) -> Ended {
+    let prepared = runner.command(words).expect("a command");
+    let mut shell = ground.host().command("/bin/sh");
+    shell.args(["-c", script, "sh"]).arg(prepared.get_program()).args(prepared.get_args());
+    shell.env_clear().env("PATH", "/usr/bin:/bin");
+    shell.envs(prepared.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    program::run(shell, b"", PATIENCE).expect("a run that ends")
 }
 
 /// A container that runs until it gets SIGTERM.

@@ -35,8 +35,8 @@ pub struct Launch<'a> {
     ending: &'a Ending,
     /// How long it has to end by itself after a failure.
     patience: Timespec,
-    /// Whether its child has to be waited for, too.
-    adopts: bool,
+    /// Our other children, if its child has to be waited for, too.
+    adopts_beside: Option<Vec<i32>>,
 }
 
 /// A container whose command runs.
@@ -88,11 +88,13 @@ impl<'a> Launch<'a> {
     ) -> Result<Self> {
         let failed = |errno| refusal::of_process("clone3 in the container's cgroup", errno);
         let enter = |channel| inside::enter_running(entry, channel);
+        // Whoever executed this program may have had children, which are nobody's business.
+        let others = procfs::children(getpid().as_raw_pid())?;
         let mut launch = Self::spawn(0, cgroup, ending, enter)?.map_err(failed)?;
         // Its child is in the container's pid namespace, which cannot end before somebody has waited
         // for that child: it is not left to whoever would inherit it.
         launch.patience = Timespec { tv_sec: 1, tv_nsec: 0 };
-        launch.adopts = true;
+        launch.adopts_beside = Some(others);
         Ok(launch)
     }
 
@@ -113,7 +115,7 @@ impl<'a> Launch<'a> {
             detacher: None,
             ending,
             patience: Timespec::default(),
-            adopts: false,
+            adopts_beside: None,
         }))
     }
 
@@ -157,13 +159,16 @@ impl<'a> Launch<'a> {
     /// What the process has said went wrong by now, if anything.
     #[must_use]
     pub fn failure(&self) -> Option<Error> {
-        let mut ready = [PollFd::new(&self.channel, PollFlags::IN)];
         // A moment for a failure that is on its way: it may be the cause of what the caller saw.
         let soon = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-        poll(&mut ready, Some(&soon)).ok().filter(|count| *count > 0)?;
-        match self.channel.report() {
-            Ok(Report::Failed(error)) => Some(error),
-            _ => None,
+        loop {
+            let mut ready = [PollFd::new(&self.channel, PollFlags::IN)];
+            poll(&mut ready, Some(&soon)).ok().filter(|count| *count > 0)?;
+            match self.channel.report() {
+                Ok(Report::Failed(error)) => return Some(error),
+                Ok(Report::Ended) | Err(_) => return None,
+                Ok(_) => {}
+            }
         }
     }
 
@@ -242,23 +247,24 @@ impl Drop for Launch<'_> {
     fn drop(&mut self) {
         let Some(child) = &self.child else { return };
         poll(&mut [PollFd::new(&child.pidfd, PollFlags::IN)], Some(&self.patience)).ok();
-        if self.adopts {
+        if self.adopts_beside.is_some() {
             set_child_subreaper(Some(getpid())).ok();
         }
         // As PID 1 it takes all others of its namespace with it.
         pidfd_send_signal(&child.pidfd, Signal::KILL).ok();
         waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED).ok();
-        if self.adopts {
-            end_orphans();
+        if let Some(others) = &self.adopts_beside {
+            end_orphans(others);
         }
     }
 }
 
-/// What the process that has just ended left to us. Nobody else waits for them, so the numbers are
-/// theirs.
-fn end_orphans() {
+/// What the process that has just ended left to us, beside our other children. Nobody else waits for
+/// them, so the numbers are theirs.
+fn end_orphans(others: &[i32]) {
     let orphans = procfs::children(getpid().as_raw_pid()).unwrap_or_default();
-    for orphan in orphans.into_iter().filter_map(Pid::from_raw) {
+    let orphans = orphans.into_iter().filter(|orphan| !others.contains(orphan));
+    for orphan in orphans.filter_map(Pid::from_raw) {
         kill_process(orphan, Signal::KILL).ok();
         waitid(WaitId::Pid(orphan), WaitIdOptions::EXITED).ok();
     }

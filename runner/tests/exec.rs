@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use netns_fixtures::isolate;
 use netns_fixtures::program::Ended;
 use netns_fixtures::runner::{Ground, Runner};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use pty::OnTerminal;
 use running::{Staying, ground, is_running, soon};
 
@@ -115,6 +117,22 @@ fn it_dies_with_its_caller() {
     let command = running::children(outside)[0];
     inside.kill().unwrap();
     soon("the command's end", || !is_running(command) && !is_running(outside));
+    assert_eq!(staying.end().code, Some(0));
+}
+
+#[test]
+fn one_that_fails_leaves_the_callers_own_processes_alone() {
+    let ground = ground();
+    let runner = ground.runner();
+    let staying = stay(&ground, &runner, "wrapped", &[]);
+    // As of a shell that becomes the runner.
+    let script = "sleep 77 </dev/null >/dev/null 2>&1 & echo $!; exec \"$@\"";
+    let words = ["exec", "wrapped", "/no/such"];
+    let ended = running::through_a_shell(&ground, &runner, script, &words);
+    assert_eq!(ended.code, Some(127), "{ended}");
+    let own: u32 = ended.stdout.trim().parse().unwrap();
+    assert!(is_running(own));
+    kill(Pid::from_raw(own.cast_signed()), Signal::SIGKILL).unwrap();
     assert_eq!(staying.end().code, Some(0));
 }
 

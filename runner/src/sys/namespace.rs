@@ -17,17 +17,22 @@ pub fn is_network(fd: BorrowedFd<'_>) -> bool {
     kind == libc::CLONE_NEWNET
 }
 
-/// A new network namespace. The caller, who has one thread, is in it for a moment.
+/// A new network namespace. The caller, who has one thread, is in it for a moment. It makes sure
+/// beforehand that it may come back, and if it cannot after all the process ends: everything it would do
+/// from then on would be done in the wrong namespace.
 ///
 /// # Errors
-/// What open(2), unshare(2) or setns(2) says. After the last, which nothing is known to make fail, the
-/// caller is not where it was.
+/// What open(2), setns(2) or unshare(2) says.
 pub fn new_network() -> Result<OwnedFd, Errno> {
     let own = || openat(CWD, c"/proc/self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let home = own()?;
+    let go_home = || move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::Network));
+    go_home()?;
     // SAFETY: of what unshare(2) can take apart, a network namespace is nothing that memory is in.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
     let made = own();
-    move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::Network))?;
+    if go_home().is_err() {
+        std::process::abort();
+    }
     made
 }

@@ -4,6 +4,7 @@
 //! still holds, and mending is doing those again that do not.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use crate::addr::Family;
 use crate::apply::{Container, Executor};
@@ -12,7 +13,7 @@ use crate::detach::{Selector, select};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extend;
 use crate::extension::{ExtensionId, PartKind};
-use crate::host::Host;
+use crate::host::{Host, REAPING};
 use crate::ident::{AttachmentId, NetworkName};
 use crate::outcome::{Attachment, Checked, State as Standing};
 use crate::plan::{self, Side, Step};
@@ -158,7 +159,21 @@ fn described(step: &Step, attachment: &Attachment) -> Vec<String> {
     }
 }
 
+/// A process that a runner of containers named may be just about to join its namespace, or just have
+/// ended: it is given a moment.
 fn open_target(record: &Record) -> Result<Target> {
+    let started = Instant::now();
+    loop {
+        match open_target_now(record) {
+            Err(e) if e.kind() == ErrorKind::TargetNotFound && started.elapsed() < REAPING => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn open_target_now(record: &Record) -> Result<Target> {
     let Attachment { target, netns_cookie, id, .. } = &record.attachment;
     let lost = |why: String| {
         Error::new(ErrorKind::TargetNotFound, format!("{id} cannot be checked: {why}"))

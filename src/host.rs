@@ -16,7 +16,7 @@ use crate::state::{Lock, Phase, Record, State};
 use crate::target::Target;
 
 /// How long the kernel may take to remove the links of a namespace that nobody is in any more.
-const REAPING: Duration = Duration::from_millis(500);
+pub const REAPING: Duration = Duration::from_millis(500);
 
 /// Connections to the kernel, and the state folder of this namespace.
 pub struct Host {

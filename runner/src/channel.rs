@@ -126,7 +126,7 @@ impl Channel {
     /// That the runner is gone.
     pub fn wait_to_go_on(&self) -> Result<()> {
         let mut buffer = [0; 8];
-        match retry(|| rustix::net::recv(&self.0, &mut buffer, RecvFlags::empty())) {
+        match self.receive(&mut buffer) {
             Ok((1, _)) => Ok(()),
             Ok(_) => Err(runner_ended()),
             Err(errno) => Err(Error::kernel("wait for the runner", errno)),
@@ -272,8 +272,8 @@ fn descriptors_in(control: &mut RecvAncillaryBuffer<'_>) -> Vec<OwnedFd> {
     control.drain().filter_map(of).flatten().collect()
 }
 
-fn understand(message: &[u8], terminal: Option<OwnedFd>) -> Result<Report> {
-    match (message, terminal) {
+fn understand(message: &[u8], descriptor: Option<OwnedFd>) -> Result<Report> {
+    match (message, descriptor) {
         ([], _) => Some(Report::Ended),
         ([READY], None) => Some(Report::Ready),
         ([EXECUTING], None) => Some(Report::Executing),

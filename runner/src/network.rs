@@ -33,7 +33,7 @@ const INTERFACE: &str = "eth0";
 pub struct Site<'a> {
     /// What the container is called.
     pub name: &'a ContainerName,
-    /// A child in the namespace, that has not been waited for.
+    /// A child in the namespace, or about to enter it, that has not been waited for.
     pub child: i32,
     /// The namespace, if it was made before the child, who is about to join it.
     pub netns: Option<OwnedFd>,

@@ -93,6 +93,8 @@ fn bring_up(
     tell: Tell<'_>,
 ) -> Result<Running> {
     let (root, image) = made.root(run, users)?;
+    // It may have waited long, as others do who make images and networks.
+    ending.check()?;
     let plan = plan::plan(run, &observe(run, made.name(), users, root, image)?)?;
     warn_of_root(run, &plan, tell);
     made.limit(run)?;
@@ -112,6 +114,7 @@ fn bring_up(
         launch.wait_until_made()?;
     }
     if plan.awaits_runner() || plan.awaits_network() {
+        ending.check()?;
         launch.go_on()?;
     }
     let running = launch.wait_for_command()?;

@@ -53,6 +53,14 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
+    /// Whether no such signal has come by now.
+    ///
+    /// # Errors
+    /// [`Interrupted`](crate::ErrorKind::Interrupted) if one has.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.wait([], Some(Timespec::default())).map(|[]| ())
+    }
+
     /// Waits until at least one of these can be read, and says which; none, when time is up.
     ///
     /// # Errors

@@ -49,8 +49,6 @@ impl Way<'_> {
     pub(crate) fn steps(self) -> Vec<Step> {
         let Self { process, limits, filter, identity, cwd, .. } = self;
         let mut steps = vec![Step::NewSession { terminal: process.tty }];
-        let limit = |(resource, soft, hard): (u32, u64, u64)| Step::Limit { resource, soft, hard };
-        steps.extend(limits.into_iter().map(limit));
         steps.extend((!self.new_privileges).then_some(Step::NoNewPrivileges));
         // Without no_new_privs it needs CAP_SYS_ADMIN, which is about to go: seccomp(2).
         steps.extend(filter);
@@ -60,6 +58,9 @@ impl Way<'_> {
         if !process.tty && !process.interactive {
             steps.push(Step::NoInput);
         }
+        // Not earlier, for they are on what we open, too.
+        let limit = |(resource, soft, hard): (u32, u64, u64)| Step::Limit { resource, soft, hard };
+        steps.extend(limits.into_iter().map(limit));
         steps.push(identity);
         // The last change of ids took it back.
         steps.push(Step::DieWithParent);

@@ -39,69 +39,28 @@ pub struct Contender {
     program: Program,
 }
 
+/// Groups of words, one after the other.
+type Options = &'static [&'static [&'static str]];
+
 enum Program {
     /// The stage's own, with these options.
-    NetupRun(&'static [&'static str]),
+    NetupRun(Options),
     /// unshare(1) with these options, then chroot(1).
-    Unshare(&'static [&'static str]),
-    Bwrap(&'static [&'static str]),
+    Unshare(Options),
+    Bwrap(Options),
     /// crun and runc, with a bundle.
     Oci(&'static str),
     Podman(&'static [&'static str]),
 }
 
 /// As much as netup-run does, as far as bwrap can do it.
-const BWRAP_ROOT: &[&str] = &[
-    "--unshare-pid",
-    "--unshare-uts",
-    "--unshare-ipc",
-    "--unshare-cgroup-try",
-    "--proc",
-    "/proc",
-    "--dev",
-    "/dev",
-];
+const BWRAP_KINDS: &[&str] =
+    &["--unshare-pid", "--unshare-uts", "--unshare-ipc", "--unshare-cgroup-try"];
+const BWRAP_MOUNTS: &[&str] = &["--proc", "/proc", "--dev", "/dev"];
 const UNSHARE: &[&str] = &["--fork", "--mount", "--uts", "--ipc", "--pid", "--cgroup"];
-
-const UNSHARE_NET: &[&str] = &["--fork", "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--net"];
-const UNSHARE_USER: &[&str] = &[
-    "--fork",
-    "--mount",
-    "--uts",
-    "--ipc",
-    "--pid",
-    "--cgroup",
-    "--net",
-    "--user",
-    "--map-root-user",
-];
-const UNSHARE_RANGES: &[&str] = &[
-    "--fork",
-    "--mount",
-    "--uts",
-    "--ipc",
-    "--pid",
-    "--cgroup",
-    "--net",
-    "--user",
-    "--map-root-user",
-    "--map-auto",
-];
-const BWRAP_NET: &[&str] = &[
-    "--unshare-pid",
-    "--unshare-uts",
-    "--unshare-ipc",
-    "--unshare-cgroup-try",
-    "--unshare-net",
-    "--proc",
-    "/proc",
-    "--dev",
-    "/dev",
-];
-const BWRAP_ALL: &[&str] = &["--unshare-all", "--proc", "/proc", "--dev", "/dev"];
+const UNSHARE_USER: &[&str] = &["--net", "--user", "--map-root-user"];
 const PUBLISHED: &[&str] = &["--net", "10.0.0.2/24", "--nat", "-p", "8080:80"];
-const PUBLISHED_DIRECT: &[&str] =
-    &["--net", "10.0.0.2/24", "--nat", "-p", "8080:80", "--writes", "direct"];
+const NO_OVERLAY: &[&str] = &["--writes", "direct"];
 
 /// All rows, in the order in which they take turns and are listed.
 pub fn contenders() -> Vec<Contender> {
@@ -111,28 +70,38 @@ pub fn contenders() -> Vec<Contender> {
     const DIRECT: &str = "netup-run, no overlay";
     let row = |name, caller, reach, program| Contender { name, reach, caller, program };
     vec![
-        row(NETUP_RUN, Root, Host, NetupRun(&["--net", "host"])),
-        row(DIRECT, Root, Host, NetupRun(&["--net", "host", "--writes", "direct"])),
-        row("unshare, chroot", Root, Host, Unshare(UNSHARE)),
-        row(BWRAP, Root, Host, Bwrap(BWRAP_ROOT)),
+        row(NETUP_RUN, Root, Host, NetupRun(&[&["--net", "host"]])),
+        row(DIRECT, Root, Host, NetupRun(&[&["--net", "host"], NO_OVERLAY])),
+        row("unshare, chroot", Root, Host, Unshare(&[UNSHARE])),
+        row(BWRAP, Root, Host, Bwrap(&[BWRAP_KINDS, BWRAP_MOUNTS])),
         row("crun", Root, Host, Oci("crun")),
         row("runc", Root, Host, Oci("runc")),
         row("podman run", Root, Host, Podman(&["--network", "host"])),
-        row(NETUP_RUN, Root, Nothing, NetupRun(&["--net", "none"])),
-        row(DIRECT, Root, Nothing, NetupRun(&["--net", "none", "--writes", "direct"])),
-        row("unshare, chroot", Root, Nothing, Unshare(UNSHARE_NET)),
-        row(BWRAP, Root, Nothing, Bwrap(BWRAP_NET)),
+        row(NETUP_RUN, Root, Nothing, NetupRun(&[&["--net", "none"]])),
+        row(DIRECT, Root, Nothing, NetupRun(&[&["--net", "none"], NO_OVERLAY])),
+        row("unshare, chroot", Root, Nothing, Unshare(&[UNSHARE, &["--net"]])),
+        row(BWRAP, Root, Nothing, Bwrap(&[BWRAP_KINDS, &["--unshare-net"], BWRAP_MOUNTS])),
         row("crun", Root, Nothing, Oci("crun")),
         row("runc", Root, Nothing, Oci("runc")),
         row("podman run", Root, Nothing, Podman(&["--network", "none"])),
-        row(NETUP_RUN, Root, Published, NetupRun(PUBLISHED)),
-        row(DIRECT, Root, Published, NetupRun(PUBLISHED_DIRECT)),
+        row(NETUP_RUN, Root, Published, NetupRun(&[PUBLISHED])),
+        row(DIRECT, Root, Published, NetupRun(&[PUBLISHED, NO_OVERLAY])),
         row("podman run", Root, Published, Podman(&["--publish", "8080:80"])),
-        row(NETUP_RUN, User, Nothing, NetupRun(&["--net", "none", "--users", "ranges"])),
-        row("netup-run, one id", User, Nothing, NetupRun(&["--net", "none", "--users", "single"])),
-        row("unshare, ranges, chroot", User, Nothing, Unshare(UNSHARE_RANGES)),
-        row("unshare, chroot", User, Nothing, Unshare(UNSHARE_USER)),
-        row(BWRAP, User, Nothing, Bwrap(BWRAP_ALL)),
+        row(NETUP_RUN, User, Nothing, NetupRun(&[&["--net", "none", "--users", "ranges"]])),
+        row(
+            "netup-run, one id",
+            User,
+            Nothing,
+            NetupRun(&[&["--net", "none", "--users", "single"]]),
+        ),
+        row(
+            "unshare, ranges, chroot",
+            User,
+            Nothing,
+            Unshare(&[UNSHARE, UNSHARE_USER, &["--map-auto"]]),
+        ),
+        row("unshare, chroot", User, Nothing, Unshare(&[UNSHARE, UNSHARE_USER])),
+        row(BWRAP, User, Nothing, Bwrap(&[&["--unshare-all"], BWRAP_MOUNTS])),
     ]
 }
 
@@ -191,16 +160,16 @@ impl Contender {
             Caller::User => stage.own_root.path(),
         };
         let command = match self.program {
-            Program::NetupRun(options) => self.netup_run(stage, options, root, inside)?,
+            Program::NetupRun(options) => self.netup_run(stage, &options.concat(), root, inside)?,
             Program::Unshare(options) => {
                 let mut command = found("unshare")?;
                 command.arg(format!("--mount-proc={}", root.join("proc").display()));
-                command.args(options).arg(tools::find("chroot")?).arg(root).args(inside);
+                command.args(options.concat()).arg(tools::find("chroot")?).arg(root).args(inside);
                 command
             }
             Program::Bwrap(options) => {
                 let mut command = found("bwrap")?;
-                command.arg("--bind").arg(root).arg("/").args(options).args(inside);
+                command.arg("--bind").arg(root).arg("/").args(options.concat()).args(inside);
                 command
             }
             Program::Oci(runtime) => {
